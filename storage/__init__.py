@@ -1,0 +1,1 @@
+"""Append-only streams on an object store. Knows nothing of HTTP."""
