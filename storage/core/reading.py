@@ -1,0 +1,91 @@
+"""Plan which chunks a page needs and cut them to it. Section 5.6. Knows nothing of stores.
+
+Positions are payload bytes; a JSON body carries its payload in brackets, and each message counts one more for its
+comma, so the message at position p of a chunk at q begins at byte 1 + p - q of the body.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import msgspec
+
+from storage.core.json_mode import boundaries
+
+
+class NotABoundary(ValueError):
+    """A position inside a JSON message."""
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """The part of a chunk's body that goes into a page: payload positions from `low` to `high`."""
+
+    body: bytes
+    position: int  # of the chunk
+    low: int
+    high: int
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A chunk known from a listing."""
+
+    position: int
+    size: int  # bytes of its body
+
+
+def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: bool) -> Piece:
+    """Take from the chunk at `position` what lies between `low` and `high`, and no more than `room` bytes of it.
+
+    At least one byte or one message is taken, whatever the room. Raises NotABoundary.
+    """
+    if not is_json:
+        return Piece(body, position, low, min(high, low + max(room, 1)))
+    if low == position and high - low <= room:
+        return Piece(body, position, low, high)
+    starts = boundaries(body)
+    at = bisect_right(starts, low - position) - 1
+    if starts[at] != low - position:
+        raise NotABoundary(f"{low} is inside the message at {position + starts[at]}")
+    end = high - position
+    if high - low > room:
+        end = starts[max(at + 1, bisect_right(starts, low - position + room) - 1)]
+    return Piece(body, position, low, min(position + end, high))
+
+
+def join(pieces: Sequence[Piece], *, is_json: bool) -> bytes:
+    """Return the body of a page."""
+    if not is_json:
+        return pieces[0].body if len(pieces) == 1 and _is_whole(pieces[0]) else b"".join(map(_bytes_of, pieces))
+    if len(pieces) == 1 and _is_whole(pieces[0], brackets=1):
+        return pieces[0].body
+    return (
+        b"["
+        + b",".join(piece.body[1 + piece.low - piece.position : piece.high - piece.position] for piece in pieces)
+        + b"]"
+    )
+
+
+def _is_whole(piece: Piece, brackets: int = 0) -> bool:
+    return piece.low == piece.position and piece.high - piece.low == len(piece.body) - brackets
+
+
+def _bytes_of(piece: Piece) -> bytes | memoryview:
+    if _is_whole(piece):
+        return piece.body
+    return memoryview(piece.body)[piece.low - piece.position : piece.high - piece.position]
+
+
+def plan_page(named: Sequence[Named], start: int, room: int, *, is_json: bool) -> list[int]:
+    """Choose, from chunks in ascending order, those that hold the positions from `start` on: at least one, up to `room`.
+
+    A chunk that lies inside a superset before it is passed over. The plan ends where the listing has a gap.
+    """
+    chosen: list[int] = []
+    reached = start
+    for chunk in named:
+        end = chunk.position + chunk.size - is_json
+        if chunk.position > reached or reached - start >= room:
+            break
+        if end > reached:
+            chosen.append(chunk.position)
+            reached = end
+    return chosen

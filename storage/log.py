@@ -1,0 +1,133 @@
+"""Streams on an object store: the whole of what a server needs. Knows nothing of HTTP.
+
+    log = Log(objects)
+    await log.create("chat/42", Creation(Config("text/plain")))
+    await log.append("chat/42", Append(b"hello", media_type="text/plain"))
+    page = await log.read("chat/42", Sentinel.START)
+
+Paths are normalised ones (`keys.normalise_path`). Foreseen answers are values; LogError is for the rest.
+"""
+
+import asyncio
+
+import msgspec
+
+from storage.cache import ChunkCache
+from storage.clock import Chance, Clock
+from storage.core.admission import Append, Verdict
+from storage.core.keys import PathTooLong
+from storage.core.offset import Offset, Sentinel
+from storage.creation import Created, Creation, Creator, Description, Differs, Existed
+from storage.errors import ContentionError
+from storage.group import Writer
+from storage.objects import Objects
+from storage.reader import OffsetGone, OffsetInvalid, Page, Reader
+from storage.settings import LogSettings
+from storage.streams import Gone, NotFound, Streams
+from storage.tail import Tails
+
+__all__ = [
+    "Append",
+    "Created",
+    "Creation",
+    "Deleted",
+    "Description",
+    "Differs",
+    "Existed",
+    "Gone",
+    "Log",
+    "LogSettings",
+    "NotFound",
+    "Offset",
+    "OffsetGone",
+    "OffsetInvalid",
+    "Page",
+    "PathTooLong",
+    "Sentinel",
+    "Verdict",
+]
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """The stream was deleted by this call."""
+
+
+class Log:
+    """All streams of one store, as one process sees them. Any number of processes may have one each."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        settings: LogSettings | None = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        self.objects = objects
+        self.settings = settings or LogSettings()
+        self._clock = clock or Clock()
+        cache = ChunkCache(self.settings.cache_bytes)
+        self._tails = Tails(objects, cache, self.settings, self._clock, chance or Chance())
+        self._streams = Streams(self.settings.cached_streams)
+        self._creator = Creator(self._tails)
+        self._writer = Writer(self._tails, cache)
+        self._reader = Reader(self._tails, cache)
+
+    async def create(self, path: str, creation: Creation) -> Created | Existed | Differs | Gone:
+        """Create a stream, or find that it is there. Section 5.1. Raises PathTooLong, LogError."""
+        return await self._creator.create(self._streams[path], creation)
+
+    async def append(self, path: str, append: Append) -> Verdict | NotFound | Gone:
+        """Append, close, or both at once. Section 5.2. Raises PathTooLong, LogError."""
+        return await self._writer.append(self._streams[path], append)
+
+    async def head(self, path: str) -> Description | NotFound | Gone:
+        """Return what a stream is and where it ends; no access in the sense of a TTL. Section 5.5."""
+        stream = self._streams[path]
+        for _ in range(self.settings.tries):
+            ended = await self._tails.live(stream)
+            if ended is not None:
+                return ended
+            await self._tails.confirm(stream)
+            if stream.root is not None and stream.tail is not None and not stream.tail.deleted:
+                return Description(stream.root, stream.tail)
+        raise ContentionError(f"{path} was deleted and created again faster than it could be read")
+
+    async def delete(self, path: str) -> Deleted | NotFound | Gone:
+        """Delete a stream: it ends with a tombstone at its tail, then its root says so. Section 5.4."""
+        stream, tails = self._streams[path], self._tails
+        write_id = tails.chance.new_id()
+        for attempt in range(self.settings.tries):
+            ended = await tails.live(stream)
+            if ended is not None:
+                return ended
+            root = stream.root
+            if root is None or stream.tail is None:
+                continue
+            if await tails.bury(stream, write_id):
+                await tails.finish(path, root.generation)
+                stream.forget()
+                return Deleted()
+            if attempt:
+                await tails.pause(attempt)
+        raise ContentionError(f"writers of {path} were faster {self.settings.tries} times in a row")
+
+    async def read(
+        self, path: str, offset: Offset | Sentinel, *, limit: int | None = None, wait_seconds: float = 0.0
+    ) -> Page | NotFound | Gone | OffsetGone | OffsetInvalid:
+        """Return what follows an offset, at most about `limit` bytes of it. Sections 5.6 and 5.7.
+
+        At the tail of an open stream, wait up to `wait_seconds` for more.
+        """
+        return await self._reader.read(self._streams[path], offset, limit or self.settings.page_bytes, wait_seconds)
+
+    async def aclose(self) -> None:
+        """Finish what is being written and let those who wait go; the store stays open."""
+        writers = [stream.writer for stream in self._streams if stream.writer is not None]
+        if writers:
+            await asyncio.wait(writers)
+        watchers = [stream.watcher for stream in self._streams if stream.watcher is not None]
+        for watcher in watchers:
+            watcher.cancel()
+        for stream in self._streams:
+            stream.wake()
+        await asyncio.gather(*watchers, return_exceptions=True)

@@ -1,0 +1,378 @@
+"""Know the end of a stream: load it cold, confirm it warm, see what ended it. Knows nothing of what is appended.
+
+Cold: GET of the root together with LIST of the newest chunk, HEAD of that chunk. Warm: nothing, or a GET of the
+successor key where an answer stands on nothing else. Every reading of the store on the way to an append is here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from storage.cache import Cached, ChunkCache
+from storage.clock import Chance, Clock
+from storage.core import keys, lifetime
+from storage.core.admission import Tail, first_tail, tail_after, tombstone
+from storage.core.chunk import Chunk, DamagedChunk, Kind, decode_chunk, encode_chunk
+from storage.core.producers import DamagedTable, Record, decode_table
+from storage.core.root import DamagedRoot, Root, State, decode_root, encode_root
+from storage.errors import AmbiguousWriteError, ContentionError, DamageError, UnavailableError
+from storage.objects import (
+    Always,
+    Entry,
+    Head,
+    IfAbsent,
+    IfMatch,
+    Object,
+    Objects,
+    OutcomeUnknown,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from storage.settings import LogSettings
+from storage.streams import Batched, Gone, NotFound, Stream
+
+T = TypeVar("T")
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+STEPS_BEFORE_JUMP = 16  # GETs along the chain that cost less than a LIST, and are one round trip each
+
+
+class Versioned(msgspec.Struct, frozen=True):
+    """A root and the ETag it was read under."""
+
+    root: Root
+    etag: str
+
+
+async def reading(request: Awaitable[T]) -> T:
+    """Await a read of the store; its failures wrote nothing. Raises UnavailableError."""
+    try:
+        return await request
+    except StoreError as error:
+        raise UnavailableError(str(error)) from error
+
+
+class Tails:
+    """Loads, confirms and ends streams."""
+
+    def __init__(
+        self, objects: Objects, cache: ChunkCache, settings: LogSettings, clock: Clock, chance: Chance
+    ) -> None:
+        self.objects = objects
+        self.cache = cache
+        self.settings = settings
+        self.clock = clock
+        self.chance = chance
+
+    # -- reading what is there
+
+    async def read_root(self, path_key: str) -> Versioned | None:
+        """Return the root under a key. Raises UnavailableError, DamageError."""
+        found = await reading(self.objects.get(path_key))
+        return None if found is None else self._versioned(path_key, found)
+
+    @staticmethod
+    def _versioned(key: str, found: Object) -> Versioned:
+        try:
+            return Versioned(decode_root(found.body), found.head.etag)
+        except DamagedRoot as error:
+            raise DamageError(f"{key} is not a root: {error}") from error
+
+    async def load(self, stream: Stream) -> None:
+        """Read the root and the tail of a stream nothing is known of: two round trips, three requests."""
+        if stream.load is None:
+            stream.load = Batched(lambda: self._load(stream))
+        await stream.load()
+
+    async def _load(self, stream: Stream) -> None:
+        at = self.clock.steady()
+        newest, found = await asyncio.gather(
+            reading(self.objects.list(keys.chunks_of_path(stream.path), limit=1)), self.read_root(stream.root_key)
+        )
+        root = None if found is None else found.root
+        stream.set_root(root, at)
+        if root is None or root.state is not State.LIVE:
+            return
+        if not newest or keys.parse_chunk_key(newest[0].key)[0] != root.generation:
+            # The two were not read at one instant: only under the root's own generation does the list say anything.
+            newest = await reading(self.objects.list(stream.chunks, limit=1))
+        tail = await self._tail_at(stream.chunks, root, newest)
+        await self._load_touch(stream, root)
+        stream.set_tail(tail, at, is_end=True)
+
+    async def _tail_at(self, chunks: str, root: Root, newest: list[Entry]) -> Tail:
+        if not newest:
+            return first_tail(root.generation, root.own.low)
+        key = newest[0].key
+        head = await reading(self.objects.head(key))
+        if head is None:  # only a whole generation is ever removed
+            return msgspec.structs.replace(first_tail(root.generation, root.own.low), deleted=True)
+        chunk = self.decode(key, head)
+        return tail_after(root.generation, chunk, await self._table(chunks, chunk))
+
+    def decode(self, key: str, head: Head) -> Chunk:
+        """Return the chunk that an object's metadata tells of. Raises DamageError."""
+        try:
+            return decode_chunk(keys.parse_chunk_key(key)[1], head.metadata)
+        except DamagedChunk as error:
+            raise DamageError(f"{key} is not a chunk: {error}") from error
+
+    async def _table(self, chunks: str, chunk: Chunk) -> dict[str, Record]:
+        if not chunk.table:
+            return {}
+        key = chunks.replace("chunk/", "state/", 1) + chunk.table
+        found = await reading(self.objects.get(key))
+        try:
+            if found is not None:
+                return decode_table(found.body)
+        except DamagedTable as error:
+            raise DamageError(f"{key} is not a producer table: {error}") from error
+        raise DamageError(f"{key} is missing: it holds the producers of a chunk")
+
+    async def _load_touch(self, stream: Stream, root: Root) -> None:
+        if root.config.ttl_seconds is None:
+            return
+        key = keys.touch_key(stream.path, root.generation)
+        found = await reading(self.objects.get(key))
+        if found is None:
+            return
+        try:
+            at_ms = lifetime.decode_touch(found.body).at_ms
+        except lifetime.DamagedTouch as error:
+            raise DamageError(f"{key} is not a touch: {error}") from error
+        # A late PUT can bring an old body back; the store's own time tells that it came late.
+        stream.touched_ms = max(stream.touched_ms, at_ms, found.head.modified_ms)
+
+    # -- is it so still
+
+    async def confirm(self, stream: Stream) -> None:
+        """Read the successor key of the tail until there is nothing: then the tail was the tail during this call.
+
+        Returns without that if the stream turned out to be deleted, or nothing is known of it.
+        """
+        if stream.confirm is None:
+            stream.confirm = Batched(lambda: self._confirm(stream))
+        await stream.confirm()
+
+    async def _confirm(self, stream: Stream) -> None:
+        began, before = self.clock.steady(), stream.tail
+        try:
+            await self._follow(stream, began)
+        finally:
+            if stream.tail is not before:
+                stream.wake()
+
+    async def _follow(self, stream: Stream, began: float) -> None:
+        for step in range(1, self.settings.tries * STEPS_BEFORE_JUMP):
+            tail = stream.tail
+            if tail is None or tail.deleted:
+                return
+            if step % STEPS_BEFORE_JUMP == 0:
+                await self.jump(stream)
+                continue
+            at = self.clock.steady()
+            key = stream.chunks + keys.complement(tail.key)
+            found = await reading(self.objects.get(key))
+            if stream.tail is not tail:
+                if stream.is_end and stream.tail_at >= began:
+                    return  # this process itself appended meanwhile, and so knows
+                continue
+            if found is None:
+                stream.tail_at = stream.root_at = at
+                stream.is_end = True
+                return
+            await self.adopt(stream, key, found.head, found.body)
+        raise ContentionError(f"the tail of {stream.path} moved faster than it could be read")
+
+    async def adopt(self, stream: Stream, key: str, head: Head, body: bytes | None = None) -> None:
+        """Take over the chunk that somebody wrote at the tail's key, its spilled table too."""
+        generation = keys.parse_chunk_key(key)[0]
+        chunk = self.decode(key, head)
+        if body is not None and chunk.kind is Kind.DATA:
+            self.cache.put(key, Cached(chunk, body))
+        tail = tail_after(generation, chunk, await self._table(stream.chunks, chunk))
+        stream.set_tail(tail, stream.tail_at, is_end=False)
+
+    async def jump(self, stream: Stream) -> None:
+        """Go to the newest chunk by a LIST: the tail has moved on by more than a few chunks."""
+        root, tail = stream.root, stream.tail
+        if root is None or tail is None:
+            return
+        at = self.clock.steady()
+        newest = await reading(self.objects.list(stream.chunks, limit=1))
+        if newest and keys.parse_chunk_key(newest[0].key)[1] >= tail.key:
+            stream.set_tail(await self._tail_at(stream.chunks, root, newest), at, is_end=False)
+
+    # -- is there a stream
+
+    async def live(self, stream: Stream) -> NotFound | Gone | None:
+        """See to it that root and tail are known; None where the stream lives, as far as this process knows."""
+        for _ in range(self.settings.tries):
+            root, tail = stream.root, stream.tail
+            at = self.clock.steady()
+            if root is None or tail is None or at - stream.tail_at > self.settings.tail_seconds:
+                stream.forget()
+                await self.load(stream)
+                root, tail = stream.root, stream.tail
+            if root is None or root.state in (State.CREATING, State.DELETED):
+                stream.forget()
+                return NotFound()
+            if root.state is State.SOFT:
+                stream.forget()
+                return Gone()
+            if tail is None:
+                continue
+            if tail.deleted:
+                await self.finish(stream.path, root.generation)
+                stream.forget()
+                continue
+            if not await self._expire(stream, root, tail):
+                return None
+        raise ContentionError(f"{stream.path} was deleted and created again faster than it could be read")
+
+    def accessed_ms(self, stream: Stream, root: Root, tail: Tail) -> int:
+        """Return the last access on record."""
+        return max(root.created_ms, tail.at_ms, stream.touched_ms)
+
+    async def touched(self, stream: Stream) -> None:
+        """Put an access on record before it is answered, if the last one there is old enough."""
+        root, tail = stream.root, stream.tail
+        if root is None or tail is None or root.config.ttl_seconds is None:
+            return
+        now = self.clock.now_ms()
+        if lifetime.is_touch_due(root.config, self.accessed_ms(stream, root, tail), now):
+            if stream.touch is None:
+                stream.touch = Batched(lambda: self._touch(stream))
+            await stream.touch()
+
+    async def _touch(self, stream: Stream) -> None:
+        root, tail = stream.root, stream.tail
+        now = self.clock.now_ms()
+        if root is None or tail is None:
+            return
+        if not lifetime.is_touch_due(root.config, self.accessed_ms(stream, root, tail), now):
+            return
+        key = keys.touch_key(stream.path, root.generation)
+        body = lifetime.encode_touch(lifetime.Touch(now))
+        try:
+            await self.objects.put(key, body, Always(), content_type="application/json")
+        except StoreError as error:
+            raise UnavailableError(str(error)) from error
+        stream.touched_ms = max(stream.touched_ms, now)
+
+    # -- the end of a generation
+
+    async def _expire(self, stream: Stream, root: Root, tail: Tail) -> bool:
+        """Delete the stream if its time is over; say whether anything changed that the caller must look at again."""
+        now = self.clock.now_ms()
+        expiry = lifetime.expiry_ms(root.config, self.accessed_ms(stream, root, tail))
+        if expiry is None or now < expiry:
+            return False
+        await self._load_touch(stream, root)
+        expiry = lifetime.expiry_ms(root.config, self.accessed_ms(stream, root, tail))
+        if expiry is None or now < expiry:
+            return False
+        await self.bury(stream, self.chance.new_id())
+        return True
+
+    async def bury(self, stream: Stream, write_id: str) -> bool:
+        """Write a tombstone at the tail's key: that is the moment a generation ends.
+
+        Return whether it is this call's own. Where a chunk stands there instead it is adopted, and nothing is
+        buried: the caller looks again. Raises AmbiguousWriteError, UnavailableError.
+        """
+        tail = stream.tail
+        assert tail is not None
+        at = self.clock.steady()
+        chunk = tombstone(tail, write_id, self.clock.now_ms())
+        key = stream.chunks + keys.complement(tail.key)
+        winner = await self.settle(key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream")
+        if winner is not None:
+            await self.adopt(stream, key, winner)
+            return False
+        stream.set_tail(tail_after(tail.generation, chunk, {}), at, is_end=True)
+        stream.wake()
+        return True
+
+    async def finish(self, path: str, generation: int) -> None:
+        """Let the root say what the tombstone did: deleted, or soft-deleted while forks depend on the generation."""
+        key = keys.root_key(path)
+        for attempt in range(self.settings.tries):
+            found = await self.read_root(key)
+            if found is None or found.root.generation != generation:
+                return
+            if found.root.state in (State.DELETED, State.CREATING):
+                return
+            markers = await reading(self.objects.list(keys.markers_of(path, generation), limit=1))
+            state = State.SOFT if markers else State.DELETED
+            if found.root.state is state:
+                return
+            root = msgspec.structs.replace(found.root, state=state, write_id=self.chance.new_id())
+            try:
+                written = await self.put_root(key, root, found.etag) is not None
+            except OutcomeUnknown:
+                written = False
+            if written and state is State.DELETED:
+                return
+            if not written:
+                await self.pause(attempt)
+            # After `soft` the markers are listed once more: the last fork may have left in between.
+        raise AmbiguousWriteError(f"the deletion of {path} is certain, but its root could not be written")
+
+    # -- writing
+
+    async def put_root(self, key: str, root: Root, etag: str | None) -> str | None:
+        """Change a root by compare-and-swap; return the new ETag, None if it was not the one expected.
+
+        Raises OutcomeUnknown, UnavailableError.
+        """
+        condition = IfAbsent() if etag is None else IfMatch(etag)
+        try:
+            return await self.objects.put(key, encode_root(root), condition, content_type="application/json")
+        except (StoreUnavailable, StoreRefused) as error:
+            raise UnavailableError(str(error)) from error
+
+    async def settle(self, key: str, body: bytes, metadata: Mapping[str, str], content_type: str) -> Head | None:
+        """Write a chunk and learn its fate: None if it stands there, else the head of what stands there instead.
+
+        Raises UnavailableError (nothing written) and AmbiguousWriteError (its fate stayed unknown).
+        """
+        unknown = False
+        failure: Exception | None = None
+        for attempt in range(self.settings.tries):
+            try:
+                etag = await self.objects.put(
+                    key, body, IfAbsent(), content_type=content_type, cache_control=IMMUTABLE, metadata=metadata
+                )
+                if etag is not None:
+                    return None
+            except OutcomeUnknown as error:
+                unknown, failure = True, error
+            except StoreUnavailable as error:
+                failure = error
+                await self.pause(attempt)
+                continue
+            except StoreRefused as error:
+                failure = error
+                break
+            try:
+                head = await self.objects.head(key)
+            except StoreError as error:
+                failure = error
+                head = None
+            if head is not None:
+                # A resend can meet its own delayed first try: that is success.
+                return None if head.metadata.get("write-id") == metadata["write-id"] else head
+            await self.pause(attempt)
+        if unknown:
+            raise AmbiguousWriteError(f"the write of {key} was not confirmed: {failure}")
+        raise UnavailableError(str(failure))
+
+    async def pause(self, attempt: int) -> None:
+        """Wait before the next try."""
+        settings = self.settings
+        seconds = min(settings.backoff_limit_seconds, settings.backoff_seconds * 2**attempt)
+        await self.clock.sleep(self.chance.jitter(seconds))
