@@ -1,4 +1,4 @@
-"""Append: per stream and process, what arrives while a PUT is in flight becomes the next chunk. Knows one stream at a time.
+"""Append: per stream and process, what arrives while a PUT is in flight becomes the next chunk.
 
 Every append of a group is answered from one draft, and only after the store has decided the draft's fate: a chunk that
 stands at the tail's key, or, for a group that writes nothing, a successor key that is empty.
@@ -14,8 +14,7 @@ from storage.core.admission import Append, Draft, Tail, Verdict, tail_after
 from storage.core.chunk import Chunk, Kind, encode_chunk, fits
 from storage.core.producers import Record, encode_table, without_idle
 from storage.core.root import Root
-from storage.errors import ContentionError, UnavailableError
-from storage.objects import IfAbsent, OutcomeUnknown, StoreRefused, StoreUnavailable
+from storage.errors import ContentionError
 from storage.streams import Gone, NotFound, Stream, Waiting
 from storage.tail import Tails
 
@@ -90,7 +89,7 @@ class Writer:
                 if await self._put(stream, root, tail, draft):
                     return verdicts
                 if losses >= LOSSES_BEFORE_JUMP:
-                    await tails.pause(losses)
+                    await tails.bucket.pause(losses)
                     await tails.jump(stream)
             else:
                 # Nothing will be written that could fail on a stale cache, so the cache is checked by a read.
@@ -104,7 +103,7 @@ class Writer:
         """Write the draft as the next chunk; False if another chunk stands there, which is adopted."""
         tails = self._tails
         at = tails.clock.steady()
-        chunk = draft.chunk(tails.chance.new_id())
+        chunk = draft.chunk(tails.bucket.chance.new_id())
         metadata = encode_chunk(chunk, tail.generation)
         producers = {**tail.producers, **draft.changed} if chunk.table else {}
         if not fits(metadata):
@@ -112,7 +111,7 @@ class Writer:
             metadata = encode_chunk(chunk, tail.generation)
         body = draft.body()
         key = stream.chunks + keys.complement(tail.key)
-        winner = await tails.settle(key, body, metadata, root.config.content_type)
+        winner = await tails.bucket.settle(key, body, metadata, root.config.content_type)
         if winner is not None:
             await tails.adopt(stream, key, winner)
             return False
@@ -129,14 +128,5 @@ class Writer:
         table = without_idle({**tail.producers, **chunk.producers}, chunk.at_ms, idle_ms)
         name = f"{keys.complement(tail.key)}/{chunk.write_id}"
         key = stream.chunks.replace("chunk/", "state/", 1) + name
-        body = encode_table(chunk.write_id, table)
-        for attempt in range(tails.settings.tries):
-            try:
-                # No one else writes this key: finding it there is finding our own.
-                await tails.objects.put(key, body, IfAbsent(), content_type="application/json")
-                return msgspec.structs.replace(chunk, producers={}, table=name), table
-            except (OutcomeUnknown, StoreUnavailable):
-                await tails.pause(attempt)
-            except StoreRefused as error:
-                raise UnavailableError(str(error)) from error
-        raise UnavailableError(f"the producer table {key} could not be written")
+        await tails.bucket.write_once(key, encode_table(chunk.write_id, table))
+        return msgspec.structs.replace(chunk, producers={}, table=name), table

@@ -12,13 +12,16 @@ import asyncio
 
 import msgspec
 
+from storage.bucket import Bucket
 from storage.cache import ChunkCache
 from storage.clock import Chance, Clock
 from storage.core.admission import Append, Verdict
 from storage.core.keys import PathTooLong
 from storage.core.offset import Offset, Sentinel
 from storage.creation import Created, Creation, Creator, Description, Differs, Existed
+from storage.creation import Outcome as CreationOutcome
 from storage.errors import ContentionError
+from storage.forks import Fork, ForkInvalid, Forks, SourceGone, SourceNotFound, SourceTypeDiffers
 from storage.group import Writer
 from storage.objects import Objects
 from storage.reader import OffsetGone, OffsetInvalid, Page, Reader
@@ -30,10 +33,13 @@ __all__ = [
     "Append",
     "Created",
     "Creation",
+    "CreationOutcome",
     "Deleted",
     "Description",
     "Differs",
     "Existed",
+    "Fork",
+    "ForkInvalid",
     "Gone",
     "Log",
     "LogSettings",
@@ -44,6 +50,9 @@ __all__ = [
     "Page",
     "PathTooLong",
     "Sentinel",
+    "SourceGone",
+    "SourceNotFound",
+    "SourceTypeDiffers",
     "Verdict",
 ]
 
@@ -64,16 +73,16 @@ class Log:
     ) -> None:
         self.objects = objects
         self.settings = settings or LogSettings()
-        self._clock = clock or Clock()
         cache = ChunkCache(self.settings.cache_bytes)
-        self._tails = Tails(objects, cache, self.settings, self._clock, chance or Chance())
+        bucket = Bucket(objects, self.settings, clock or Clock(), chance or Chance())
+        self._tails = Tails(bucket, cache)
         self._streams = Streams(self.settings.cached_streams)
-        self._creator = Creator(self._tails)
         self._writer = Writer(self._tails, cache)
         self._reader = Reader(self._tails, cache)
+        self._creator = Creator(self._tails, Forks(self._tails, self._streams, self._reader))
 
-    async def create(self, path: str, creation: Creation) -> Created | Existed | Differs | Gone:
-        """Create a stream, or find that it is there. Section 5.1. Raises PathTooLong, LogError."""
+    async def create(self, path: str, creation: Creation) -> CreationOutcome:
+        """Create a stream, or find that it is there. Sections 5.1 and 4.2. Raises PathTooLong, LogError."""
         return await self._creator.create(self._streams[path], creation)
 
     async def append(self, path: str, append: Append) -> Verdict | NotFound | Gone:
@@ -95,7 +104,7 @@ class Log:
     async def delete(self, path: str) -> Deleted | NotFound | Gone:
         """Delete a stream: it ends with a tombstone at its tail, then its root says so. Section 5.4."""
         stream, tails = self._streams[path], self._tails
-        write_id = tails.chance.new_id()
+        write_id = tails.bucket.chance.new_id()
         for attempt in range(self.settings.tries):
             ended = await tails.live(stream)
             if ended is not None:
@@ -108,7 +117,7 @@ class Log:
                 stream.forget()
                 return Deleted()
             if attempt:
-                await tails.pause(attempt)
+                await tails.bucket.pause(attempt)
         raise ContentionError(f"writers of {path} were faster {self.settings.tries} times in a row")
 
     async def read(

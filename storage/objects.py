@@ -32,7 +32,7 @@ class StoreRefused(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """The write may have happened, may happen later, or never: a timeout, a reset, a 5xx, a 409. Read before going on."""
+    """The write may have happened, may happen later, or never: a timeout, a reset, a 5xx, a 409. Read first."""
 
 
 class IfAbsent(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import asyncio
 
 import msgspec
 
+from storage.bucket import reading
 from storage.cache import Cached, ChunkCache
 from storage.core import keys
 from storage.core.lineage import Segment, position_of, segment_at
@@ -17,7 +18,7 @@ from storage.core.root import Root
 from storage.errors import ContentionError, DamageError, LogError
 from storage.objects import LIST_LIMIT
 from storage.streams import Gone, NotFound, Stream
-from storage.tail import Tails, reading
+from storage.tail import Tails
 
 CHAIN_BEFORE_LIST = 4  # chunks near the tail that are cheaper to follow one by one than to list
 LISTED = 500  # chunks a page's listing aims at
@@ -130,11 +131,11 @@ class Reader:
         return Page(root, join(pieces, is_json=root.is_json), start, at, False, False)
 
     async def _is_fresh(self, stream: Stream, root: Root) -> bool:
-        """See to it that the root was read lately: this page says nothing of the tail, which would tell of a deletion."""
+        """See to it that the root was read lately: a page that ends before the tail says nothing of a deletion."""
         tails = self._tails
         at = tails.clock.steady()
         if at - stream.root_at > tails.settings.root_cache_seconds:
-            found = await tails.read_root(stream.root_key)
+            found = await tails.bucket.read_root(stream.root_key)
             stream.set_root(None if found is None else found.root, at)
         return stream.root is not None and stream.root.generation == root.generation and stream.root.state is root.state
 
@@ -169,14 +170,12 @@ class Reader:
                 return await self._fetch(prefix + keys.complement(position))
 
         for found in await asyncio.gather(*map(fetch, plan)):
-            left = room - (reached - at)
-            if found is None or left <= 0 or found.chunk.next <= reached:
+            if found is None or room <= 0 or found.chunk.next <= reached:
                 continue
-            piece = self._cut(root, segment, found, reached, left)
+            piece = self._cut(root, segment, found, reached, room)
             pieces.append(piece)
+            room -= piece.high - reached
             reached = piece.high
-            if reached < found.chunk.next:
-                break
         return pieces
 
     @staticmethod

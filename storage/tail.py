@@ -5,81 +5,34 @@ successor key where an answer stands on nothing else. Every reading of the store
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import TypeVar
 
 import msgspec
 
+from storage.bucket import Bucket, reading
 from storage.cache import Cached, ChunkCache
-from storage.clock import Chance, Clock
 from storage.core import keys, lifetime
 from storage.core.admission import Tail, first_tail, tail_after, tombstone
 from storage.core.chunk import Chunk, DamagedChunk, Kind, decode_chunk, encode_chunk
 from storage.core.producers import DamagedTable, Record, decode_table
-from storage.core.root import DamagedRoot, Root, State, decode_root, encode_root
+from storage.core.root import Root, State
 from storage.errors import AmbiguousWriteError, ContentionError, DamageError, UnavailableError
-from storage.objects import (
-    Always,
-    Entry,
-    Head,
-    IfAbsent,
-    IfMatch,
-    Object,
-    Objects,
-    OutcomeUnknown,
-    StoreError,
-    StoreRefused,
-    StoreUnavailable,
-)
-from storage.settings import LogSettings
+from storage.objects import Always, Entry, Head, StoreError
 from storage.streams import Batched, Gone, NotFound, Stream
 
-T = TypeVar("T")
-
-IMMUTABLE = "public, max-age=31536000, immutable"
 STEPS_BEFORE_JUMP = 16  # GETs along the chain that cost less than a LIST, and are one round trip each
-
-
-class Versioned(msgspec.Struct, frozen=True):
-    """A root and the ETag it was read under."""
-
-    root: Root
-    etag: str
-
-
-async def reading(request: Awaitable[T]) -> T:
-    """Await a read of the store; its failures wrote nothing. Raises UnavailableError."""
-    try:
-        return await request
-    except StoreError as error:
-        raise UnavailableError(str(error)) from error
 
 
 class Tails:
     """Loads, confirms and ends streams."""
 
-    def __init__(
-        self, objects: Objects, cache: ChunkCache, settings: LogSettings, clock: Clock, chance: Chance
-    ) -> None:
-        self.objects = objects
+    def __init__(self, bucket: Bucket, cache: ChunkCache) -> None:
+        self.bucket = bucket
+        self.objects = bucket.objects
+        self.settings = bucket.settings
+        self.clock = bucket.clock
         self.cache = cache
-        self.settings = settings
-        self.clock = clock
-        self.chance = chance
 
     # -- reading what is there
-
-    async def read_root(self, path_key: str) -> Versioned | None:
-        """Return the root under a key. Raises UnavailableError, DamageError."""
-        found = await reading(self.objects.get(path_key))
-        return None if found is None else self._versioned(path_key, found)
-
-    @staticmethod
-    def _versioned(key: str, found: Object) -> Versioned:
-        try:
-            return Versioned(decode_root(found.body), found.head.etag)
-        except DamagedRoot as error:
-            raise DamageError(f"{key} is not a root: {error}") from error
 
     async def load(self, stream: Stream) -> None:
         """Read the root and the tail of a stream nothing is known of: two round trips, three requests."""
@@ -90,7 +43,8 @@ class Tails:
     async def _load(self, stream: Stream) -> None:
         at = self.clock.steady()
         newest, found = await asyncio.gather(
-            reading(self.objects.list(keys.chunks_of_path(stream.path), limit=1)), self.read_root(stream.root_key)
+            reading(self.objects.list(keys.chunks_of_path(stream.path), limit=1)),
+            self.bucket.read_root(stream.root_key),
         )
         root = None if found is None else found.root
         stream.set_root(root, at)
@@ -275,7 +229,7 @@ class Tails:
         expiry = lifetime.expiry_ms(root.config, self.accessed_ms(stream, root, tail))
         if expiry is None or now < expiry:
             return False
-        await self.bury(stream, self.chance.new_id())
+        await self.bury(stream, self.bucket.chance.new_id())
         return True
 
     async def bury(self, stream: Stream, write_id: str) -> bool:
@@ -289,7 +243,7 @@ class Tails:
         at = self.clock.steady()
         chunk = tombstone(tail, write_id, self.clock.now_ms())
         key = stream.chunks + keys.complement(tail.key)
-        winner = await self.settle(key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream")
+        winner = await self.bucket.settle(key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream")
         if winner is not None:
             await self.adopt(stream, key, winner)
             return False
@@ -298,81 +252,36 @@ class Tails:
         return True
 
     async def finish(self, path: str, generation: int) -> None:
-        """Let the root say what the tombstone did: deleted, or soft-deleted while forks depend on the generation."""
+        """Let the root say what the tombstone did: deleted, or soft-deleted while forks depend on the generation.
+
+        A fork that is deleted lets go of its source, which may then be deleted in its turn. Raises LogError.
+        """
         key = keys.root_key(path)
         for attempt in range(self.settings.tries):
-            found = await self.read_root(key)
+            found = await self.bucket.read_root(key)
             if found is None or found.root.generation != generation:
-                return
+                return None
             if found.root.state in (State.DELETED, State.CREATING):
-                return
+                return None
             markers = await reading(self.objects.list(keys.markers_of(path, generation), limit=1))
             state = State.SOFT if markers else State.DELETED
             if found.root.state is state:
-                return
-            root = msgspec.structs.replace(found.root, state=state, write_id=self.chance.new_id())
-            try:
-                written = await self.put_root(key, root, found.etag) is not None
-            except OutcomeUnknown:
-                written = False
-            if written and state is State.DELETED:
-                return
-            if not written:
-                await self.pause(attempt)
+                return None
+            root = msgspec.structs.replace(found.root, state=state, write_id=self.bucket.chance.new_id())
+            written = (await self.bucket.swap(key, found, root)).present
+            if written is None or written.root.write_id != root.write_id:
+                await self.bucket.pause(attempt)
+            elif state is State.DELETED:
+                return await self.release(path, root)
             # After `soft` the markers are listed once more: the last fork may have left in between.
         raise AmbiguousWriteError(f"the deletion of {path} is certain, but its root could not be written")
 
-    # -- writing
-
-    async def put_root(self, key: str, root: Root, etag: str | None) -> str | None:
-        """Change a root by compare-and-swap; return the new ETag, None if it was not the one expected.
-
-        Raises OutcomeUnknown, UnavailableError.
-        """
-        condition = IfAbsent() if etag is None else IfMatch(etag)
-        try:
-            return await self.objects.put(key, encode_root(root), condition, content_type="application/json")
-        except (StoreUnavailable, StoreRefused) as error:
-            raise UnavailableError(str(error)) from error
-
-    async def settle(self, key: str, body: bytes, metadata: Mapping[str, str], content_type: str) -> Head | None:
-        """Write a chunk and learn its fate: None if it stands there, else the head of what stands there instead.
-
-        Raises UnavailableError (nothing written) and AmbiguousWriteError (its fate stayed unknown).
-        """
-        unknown = False
-        failure: Exception | None = None
-        for attempt in range(self.settings.tries):
-            try:
-                etag = await self.objects.put(
-                    key, body, IfAbsent(), content_type=content_type, cache_control=IMMUTABLE, metadata=metadata
-                )
-                if etag is not None:
-                    return None
-            except OutcomeUnknown as error:
-                unknown, failure = True, error
-            except StoreUnavailable as error:
-                failure = error
-                await self.pause(attempt)
-                continue
-            except StoreRefused as error:
-                failure = error
-                break
-            try:
-                head = await self.objects.head(key)
-            except StoreError as error:
-                failure = error
-                head = None
-            if head is not None:
-                # A resend can meet its own delayed first try: that is success.
-                return None if head.metadata.get("write-id") == metadata["write-id"] else head
-            await self.pause(attempt)
-        if unknown:
-            raise AmbiguousWriteError(f"the write of {key} was not confirmed: {failure}")
-        raise UnavailableError(str(failure))
-
-    async def pause(self, attempt: int) -> None:
-        """Wait before the next try."""
-        settings = self.settings
-        seconds = min(settings.backoff_limit_seconds, settings.backoff_seconds * 2**attempt)
-        await self.clock.sleep(self.chance.jitter(seconds))
+    async def release(self, path: str, root: Root) -> None:
+        """Remove the marker of a fork that is deleted, or fenced, and see what becomes of its source."""
+        origin = root.origin
+        if origin is None:
+            return
+        await self.bucket.remove(keys.marker_key(origin.path, origin.generation, path, root.generation))
+        found = await self.bucket.read_root(keys.root_key(origin.path))
+        if found is not None and found.root.generation == origin.generation and found.root.state is State.SOFT:
+            await self.finish(origin.path, origin.generation)

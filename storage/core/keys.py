@@ -5,6 +5,7 @@ are the nine's complement, because a store lists only upwards and a log asks for
 """
 
 import re
+from hashlib import blake2b
 from urllib.parse import quote, unquote_to_bytes
 
 from storage.core.offset import LARGEST, WIDTH
@@ -94,6 +95,12 @@ def states_of_generation(path: str, generation: int) -> str:
 def touch_key(path: str, generation: int) -> str:
     """Return where the last access of a stream with a sliding TTL is kept."""
     return f"touch/{encode_path(path)}/{generation:0{WIDTH}d}"
+
+
+def marker_key(source: str, generation: int, fork: str, fork_generation: int) -> str:
+    """Return where it says that a fork depends on a generation. Two paths would not fit, hence the digest."""
+    digest = blake2b(fork.encode(), digest_size=16).hexdigest()
+    return f"{markers_of(source, generation)}{digest}/{fork_generation:0{WIDTH}d}"
 
 
 def markers_of(path: str, generation: int) -> str:

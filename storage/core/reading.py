@@ -75,7 +75,7 @@ def _bytes_of(piece: Piece) -> bytes | memoryview:
 
 
 def plan_page(named: Sequence[Named], start: int, room: int, *, is_json: bool) -> list[int]:
-    """Choose, from chunks in ascending order, those that hold the positions from `start` on: at least one, up to `room`.
+    """Choose, from chunks in ascending order, those that hold what follows `start`: at least one, up to `room` bytes.
 
     A chunk that lies inside a superset before it is passed over. The plan ends where the listing has a gap.
     """

@@ -39,11 +39,13 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a fork left its source."""
+    """Where a fork left its source, as it was asked for: a repeated creation must ask for the same. Section 4.2."""
 
     path: str
     generation: int
-    position: int
+    anchor: int  # the position of `Stream-Fork-Offset`
+    sub_offset: int  # messages or bytes behind it
+    own_lifetime: bool  # the request named a TTL or an expiry; else the source's was inherited
 
 
 class Root(msgspec.Struct, frozen=True):
