@@ -25,6 +25,7 @@ from storage.forks import Fork, ForkInvalid, Forks, SourceGone, SourceNotFound, 
 from storage.group import Writer
 from storage.objects import Objects
 from storage.reader import OffsetGone, OffsetInvalid, Page, Reader
+from storage.retention import Retained, Retention
 from storage.settings import LogSettings
 from storage.streams import Gone, NotFound, Streams
 from storage.tail import Tails
@@ -49,6 +50,7 @@ __all__ = [
     "OffsetInvalid",
     "Page",
     "PathTooLong",
+    "Retained",
     "Sentinel",
     "SourceGone",
     "SourceNotFound",
@@ -79,6 +81,7 @@ class Log:
         self._streams = Streams(self.settings.cached_streams)
         self._writer = Writer(self._tails, cache)
         self._reader = Reader(self._tails, cache)
+        self._retention = Retention(self._tails, bucket, self._reader)
         self._creator = Creator(self._tails, Forks(self._tails, self._streams, self._reader))
 
     async def create(self, path: str, creation: Creation) -> CreationOutcome:
@@ -128,6 +131,10 @@ class Log:
         At the tail of an open stream, wait up to `wait_seconds` for more.
         """
         return await self._reader.read(self._streams[path], offset, limit or self.settings.page_bytes, wait_seconds)
+
+    async def retain(self, path: str, offset: Offset) -> Retained | NotFound | Gone | OffsetGone | OffsetInvalid:
+        """Drop what is before an offset: readers behind it get OffsetGone. An extension. Raises LogError."""
+        return await self._retention.retain(self._streams[path], offset)
 
     async def aclose(self) -> None:
         """Finish what is being written and let those who wait go; the store stays open."""

@@ -105,7 +105,7 @@ class Reader:
         """Fill a page; None if the stream was deleted meanwhile."""
         tails = self._tails
         pieces: list[Piece] = []
-        at = start
+        at, woken = start, confirmed
         try:
             while True:
                 tail = stream.tail
@@ -118,6 +118,8 @@ class Reader:
                         continue
                     if at > tail.position:
                         return OffsetInvalid("it is beyond the end of the stream")
+                    if pieces and not woken and not await self._is_fresh(stream, root):
+                        return None  # what it begins with may have been dropped elsewhere
                     return Page(root, join(pieces, is_json=root.is_json), start, at, True, tail.closed)
                 if pieces and at - start >= limit:
                     break
@@ -137,7 +139,9 @@ class Reader:
         if at - stream.root_at > tails.settings.root_cache_seconds:
             found = await tails.bucket.read_root(stream.root_key)
             stream.set_root(None if found is None else found.root, at)
-        return stream.root is not None and stream.root.generation == root.generation and stream.root.state is root.state
+        now = stream.root
+        same = (root.generation, root.state, root.retained)
+        return now is not None and (now.generation, now.state, now.retained) == same
 
     # -- chunks
 

@@ -135,7 +135,7 @@ class Tails:
                     return  # this process itself appended meanwhile, and so knows
                 continue
             if found is None:
-                stream.tail_at = stream.root_at = at
+                stream.tail_at = at
                 stream.is_end = True
                 return
             await self.adopt(stream, key, found.head, found.body)
