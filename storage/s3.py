@@ -1,0 +1,344 @@
+"""Objects in an S3 bucket, or below a prefix of one. The only module that knows the SDK; knows nothing of streams.
+
+The SDK sends every request once, and so does the HTTP library under it: whether to send a write again is for the
+caller to decide, who can recognise his own. Reads are tried again here, since nothing but time is lost by that.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore import exceptions as sdk
+
+from storage.objects import (
+    LIST_LIMIT,
+    NO_METADATA,
+    Always,
+    Condition,
+    Entry,
+    Head,
+    IfAbsent,
+    IfMatch,
+    Object,
+    OutcomeUnknown,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from storage.opening import StoreOptions
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+READ_ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.05  # before a read's second attempt; doubles, with jitter
+
+# What an error code asks of whoever runs the server. Stores that are not Amazon's have codes of their own.
+WHAT_TO_DO = {
+    "NoSuchBucket": "the bucket does not exist; create it, or name another",
+    "AccessDenied": "access denied; the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket",
+    "AllAccessDisabled": "the bucket or the account is disabled; see to it in the provider's console",
+    "InvalidAccessKeyId": "the store does not know this access key; check AWS_ACCESS_KEY_ID and the endpoint URL",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
+    "ExpiredToken": "the credentials have expired; get new ones",
+    "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "this machine's clock is wrong by more than 15 minutes; set it",
+    "PermanentRedirect": "the bucket is in another region; set the region to the bucket's",
+    "IllegalLocationConstraintException": "the bucket is in another region; set the region to the bucket's",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set the region to the bucket's",
+    "NotImplemented": "the store lacks something that is needed here, such as conditional writes; use another",
+    "KeyTooLongError": "the key is too long for the store; use a shorter stream path",
+    "XMinioInvalidObjectName": "the store does not accept this key; use a shorter stream path",
+    "MetadataTooLarge": "the metadata is too large for the store",
+    "EntityTooLarge": "the object is too large for the store",
+}
+WHAT_TO_DO_BY_STATUS = {  # where there is no code: a HEAD has no body
+    301: WHAT_TO_DO["PermanentRedirect"],
+    403: WHAT_TO_DO["AccessDenied"],
+    501: WHAT_TO_DO["NotImplemented"],
+}
+
+_Answer = TypeVar("_Answer")
+Entries = list[Entry]  # within the class, `list` is the verb
+
+
+class _SendOnce(AIOHTTPSession):
+    """The SDK's HTTP session without aiohttp's resending after a lost connection, which it does for PUT too."""
+
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)  # type: ignore[misc]  # not public
+        session._retry_connection = False
+        return session
+
+
+class S3Objects:
+    """A store in a bucket, bound to the loop that it was opened in."""
+
+    def __init__(self, client: "S3Client", bucket: str, prefix: str, connections: AsyncExitStack):
+        """Use `open`; `prefix` is empty or ends with a slash."""
+        self.name = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        self._connections = connections
+
+    @classmethod
+    async def open(cls, bucket: str, prefix: str, options: StoreOptions) -> Self:
+        """Open a client with the credentials of the SDK's usual chain. Sends nothing.
+
+        Raises ValueError for an endpoint URL that is none.
+        """
+        session = aioboto3.Session()
+        connections = AsyncExitStack()
+        client = await connections.enter_async_context(
+            session.client(
+                "s3",
+                endpoint_url=options.endpoint_url,
+                region_name=options.region or session.region_name or "us-east-1",
+                config=_config(options),
+            )
+        )
+        _resolve_the_endpoint_once(client)
+        return cls(client, bucket, prefix, connections)
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
+        if length == 0:
+            return await self._nothing_of(key)
+        whole = start == 0 and length is None
+        last = "" if length is None else start + length - 1
+        asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{last}"}
+
+        async def attempt() -> Object:
+            response = await self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **asked)
+            async with response["Body"] as stream:
+                body = await stream.read()
+            size = response["ContentLength"] if whole else int(response["ContentRange"].rpartition("/")[2])
+            return Object(body=body, head=_head(response, size))
+
+        try:
+            return await self._read("get", key, attempt)
+        except _BeyondTheEnd:
+            return await self._nothing_of(key)
+
+    async def _nothing_of(self, key: str) -> Object | None:
+        head = await self.head(key)
+        return None if head is None else Object(body=b"", head=head)
+
+    async def head(self, key: str) -> Head | None:
+        async def attempt() -> Head:
+            response = await self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            return _head(response, response["ContentLength"])
+
+        return await self._read("head", key, attempt)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition,
+        *,
+        content_type: str = "application/octet-stream",
+        cache_control: str = "",
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> str | None:
+        asked: dict[str, Any] = {}
+        match condition:
+            case IfAbsent():
+                asked["IfNoneMatch"] = "*"
+            case IfMatch():
+                asked["IfMatch"] = condition.etag
+            case Always():
+                pass
+            case _:
+                assert_never(condition)
+        if cache_control:
+            asked["CacheControl"] = cache_control
+        if metadata:
+            asked["Metadata"] = metadata
+        try:
+            response = await self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=body, ContentType=content_type, **asked
+            )
+        except Exception as error:
+            if isinstance(error, sdk.ClientError):
+                # There is nothing to match at an absent key: 404, where 412 was to be expected.
+                absent = isinstance(condition, IfMatch) and _status(error) == 404 and _code(error) != "NoSuchBucket"
+                if absent or _status(error) == 412:
+                    return None
+            raise self._told(error, "put", key, writing=True) from error
+        return response["ETag"]
+
+    async def list(self, prefix: str, *, after: str = "", limit: int = LIST_LIMIT) -> list[Entry]:
+        limit = min(limit, LIST_LIMIT)
+        entries: Entries = []
+        while len(entries) < limit:  # a page may be shorter than asked for and still not be the last one
+            last = entries[-1].key if entries else after
+            page, more = await self._page(prefix, last, limit - len(entries))
+            entries += page
+            if not more or not page:
+                break
+        return entries
+
+    async def _page(self, prefix: str, after: str, limit: int) -> tuple[Entries, bool]:
+        async def attempt() -> tuple[Entries, bool]:
+            asked: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
+            response = await self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._prefix + prefix, MaxKeys=limit, **asked
+            )
+            cut = len(self._prefix)
+            page = [
+                Entry(line["Key"][cut:], line["ETag"], line["Size"], _milliseconds(line["LastModified"]))
+                for line in response.get("Contents", ())
+            ]
+            return page, response["IsTruncated"]
+
+        found = await self._read("list", prefix, attempt)
+        if found is None:
+            raise StoreRefused(f"{self.name}: list of {prefix!r}: {WHAT_TO_DO['NoSuchBucket']}")
+        return found
+
+    async def delete(self, key: str) -> None:
+        try:
+            await self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        except Exception as error:
+            if isinstance(error, sdk.ClientError) and _code(error) == "NoSuchKey":
+                return
+            raise self._told(error, "delete", key, writing=True) from error
+
+    async def aclose(self) -> None:
+        await self._connections.aclose()
+
+    async def _read(self, verb: str, key: str, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
+        """Return what the attempt returns, tried again where that may help; None where there is no such object."""
+        for attempts_left in reversed(range(READ_ATTEMPTS)):
+            try:
+                return await attempt()
+            except Exception as error:
+                if isinstance(error, sdk.ClientError):
+                    if _status(error) == 416:
+                        raise _BeyondTheEnd from error
+                    if _status(error) == 404 and _code(error) != "NoSuchBucket":
+                        return None
+                told = self._told(error, verb, key, writing=False)
+                if not attempts_left or not isinstance(told, StoreUnavailable):
+                    raise told from error
+            pause = FIRST_PAUSE_SECONDS * 2 ** (READ_ATTEMPTS - 1 - attempts_left)
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _told(self, error: Exception, verb: str, key: str, *, writing: bool) -> Exception:
+        """Return what an error of the SDK means to the caller; one that is not the SDK's comes back as it is."""
+        where = f"{self.name}: {verb} of {key!r}"
+        match error:
+            case sdk.ClientError():
+                return _refusal(error, where, writing=writing)
+            case sdk.NoCredentialsError() | sdk.PartialCredentialsError() | sdk.CredentialRetrievalError():
+                return StoreRefused(
+                    f"{where}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({error})"
+                )
+            case sdk.ParamValidationError() | sdk.EndpointProviderError() | sdk.ProfileNotFound():
+                return StoreRefused(f"{where}: {error}")
+            case sdk.SSLError():
+                return StoreRefused(f"{where}: no secure connection: {error}")
+            case sdk.BotoCoreError() | aiohttp.ClientError() | TimeoutError() | OSError():
+                if not writing or not _may_have_been_sent(error):
+                    return StoreUnavailable(f"{where}: {error}")
+                return OutcomeUnknown(f"{where}: {error}")
+            case _:
+                return error
+
+
+class _BeyondTheEnd(Exception):
+    """A range was asked for that begins at or beyond the object's end."""
+
+
+def _config(options: StoreOptions) -> AioConfig:
+    addressing = options.addressing
+    if addressing == "auto" and options.endpoint_url is not None:
+        addressing = "path"  # `bucket.localhost` has no address
+    return AioConfig(
+        http_session_cls=_SendOnce,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=options.connect_timeout,
+        read_timeout=options.read_timeout,
+        max_pool_connections=options.pool_size,
+        # Trailers with checksums are refused by some stores, and a body's hash is in its ETag.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        parameter_validation=False,
+        user_agent="durable-streams-s3",  # the SDK puts together a longer one for every request
+        # Under TLS, hashing the body for the signature protects nothing more.
+        s3={"addressing_style": addressing, "payload_signing_enabled": _is_plain(options.endpoint_url)},
+    )
+
+
+def _is_plain(endpoint_url: str | None) -> bool:
+    return endpoint_url is not None and endpoint_url.lower().startswith("http:")
+
+
+def _resolve_the_endpoint_once(client: "S3Client") -> None:
+    """Keep the key out of the SDK's endpoint rules, which do not look at it.
+
+    The SDK caches what the rules answer by all that it asks them with; with the key in it, every request evaluates
+    them anew, which is a quarter of its CPU time. Where the SDK's inside looks otherwise, nothing changes.
+    """
+    provider: Any = getattr(getattr(client, "_ruleset_resolver", None), "_provider", None)
+    resolve = getattr(provider, "resolve_endpoint", None)
+    if resolve is not None:
+
+        def resolve_without_key(**asked: Any) -> Any:
+            asked.pop("Key", None)
+            return resolve(**asked)
+
+        provider.resolve_endpoint = resolve_without_key
+
+
+def _refusal(error: "sdk.ClientError", where: str, *, writing: bool) -> StoreError:
+    status, code = _status(error), _code(error)
+    said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
+    # 408, and 400 RequestTimeout: the store gave up waiting for the body, which may yet be on its way.
+    timed_out = status == 408 or code == "RequestTimeout"
+    if timed_out or status == 409 or (status >= 500 and status != 501):
+        return OutcomeUnknown(f"{where}: {said}") if writing else StoreUnavailable(f"{where}: {said}")
+    if status == 429:
+        return StoreUnavailable(f"{where}: {said}")
+    advice = WHAT_TO_DO.get(code) or WHAT_TO_DO_BY_STATUS.get(status)
+    return StoreRefused(f"{where}: {advice} ({said})" if advice else f"{where}: {said}")
+
+
+def _may_have_been_sent(error: Exception) -> bool:
+    """Return whether bytes may have left: False only where there never was a connection."""
+    if isinstance(error, sdk.ConnectTimeoutError | sdk.ProxyConnectionError):
+        return False
+    # The SDK says "could not connect" of a reset in mid-request too; the cause tells which it was.
+    cause = error.kwargs.get("error") if isinstance(error, sdk.EndpointConnectionError) else error
+    return not isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
+def _status(error: "sdk.ClientError") -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def _code(error: "sdk.ClientError") -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _head(response: Any, size: int) -> Head:
+    return Head(
+        etag=response["ETag"],
+        size=size,
+        modified_ms=_milliseconds(response["LastModified"]),
+        content_type=response.get("ContentType", ""),
+        metadata=response.get("Metadata", {}),
+    )
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
