@@ -167,21 +167,23 @@ class Tails:
         for _ in range(self.settings.tries):
             root, tail = stream.root, stream.tail
             at = self.clock.steady()
-            if root is None or tail is None or at - stream.tail_at > self.settings.tail_seconds:
-                stream.forget()
+            known = root is not None and root.state is State.LIVE and tail is not None
+            if not known or at - stream.tail_at > self.settings.tail_seconds:
+                # Nothing is forgotten first: others may be on their way with what is known.
                 await self.load(stream)
+                if stream.root_at < at:
+                    continue  # somebody forgot it meanwhile: that is not the same as there being no stream
                 root, tail = stream.root, stream.tail
             if root is None or root.state in (State.CREATING, State.DELETED):
-                stream.forget()
                 return NotFound()
             if root.state is State.SOFT:
-                stream.forget()
                 return Gone()
             if tail is None:
                 continue
             if tail.deleted:
                 await self.finish(stream.path, root.generation)
-                stream.forget()
+                if stream.root is root:
+                    stream.forget()
                 continue
             if not await self._expire(stream, root, tail):
                 return None
