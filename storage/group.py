@@ -10,7 +10,7 @@ import msgspec
 
 from storage.cache import Cached, ChunkCache
 from storage.core import keys
-from storage.core.admission import Append, Draft, Tail, Verdict, tail_after
+from storage.core.admission import Append, Draft, Judged, Tail, tail_after
 from storage.core.chunk import Chunk, Kind, encode_chunk, fits
 from storage.core.producers import Record, encode_table, without_idle
 from storage.core.root import Root
@@ -28,9 +28,9 @@ class Writer:
         self._tails = tails
         self._cache = cache
 
-    async def append(self, stream: Stream, append: Append) -> Verdict | NotFound | Gone:
+    async def append(self, stream: Stream, append: Append) -> Judged | NotFound | Gone:
         """Append through the stream's next group. Raises LogError."""
-        future: asyncio.Future[Verdict | NotFound | Gone] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Judged | NotFound | Gone] = asyncio.get_running_loop().create_future()
         stream.queue.append(Waiting(append, future))
         if stream.writer is None:
             stream.writer = asyncio.create_task(self._write(stream))
@@ -73,7 +73,7 @@ class Writer:
                 if not waiting.future.done():
                     waiting.future.set_result(verdict)
 
-    async def _commit(self, stream: Stream, group: list[Append]) -> list[Verdict] | list[NotFound | Gone]:
+    async def _commit(self, stream: Stream, group: list[Append]) -> list[Judged] | list[NotFound | Gone]:
         tails = self._tails
         for losses in range(tails.settings.tries):
             ended = await tails.live(stream)
@@ -83,8 +83,8 @@ class Writer:
             if root is None or tail is None:
                 continue
             now = tails.clock.now_ms()
-            draft = Draft(tail, stream.media_type, now)
-            verdicts = [draft.admit(append) for append in group]
+            draft = Draft(tail, stream.media_type, now, root.lineage)
+            verdicts = [Judged(draft.admit(append), root.lineage) for append in group]
             if draft.writes:
                 if await self._put(stream, root, tail, draft):
                     return verdicts

@@ -15,7 +15,7 @@ import msgspec
 from storage.bucket import Bucket
 from storage.cache import ChunkCache
 from storage.clock import Chance, Clock
-from storage.core.admission import Append, Verdict
+from storage.core.admission import Append, Judged, Verdict
 from storage.core.keys import PathTooLong
 from storage.core.offset import Offset, Sentinel
 from storage.creation import Created, Creation, Creator, Description, Differs, Existed
@@ -42,6 +42,7 @@ __all__ = [
     "Fork",
     "ForkInvalid",
     "Gone",
+    "Judged",
     "Log",
     "LogSettings",
     "NotFound",
@@ -90,6 +91,14 @@ class Log:
 
     async def append(self, path: str, append: Append) -> Verdict | NotFound | Gone:
         """Append, close, or both at once. Section 5.2. Raises PathTooLong, LogError."""
+        judged = await self._writer.append(self._streams[path], append)
+        return judged.verdict if isinstance(judged, Judged) else judged
+
+    async def append_located(self, path: str, append: Append) -> Judged | NotFound | Gone:
+        """Append as `append` does, and say by which lineage the verdict's position becomes an offset.
+
+        The stream may be gone, or be another one, by the time its caller could ask.
+        """
         return await self._writer.append(self._streams[path], append)
 
     async def head(self, path: str) -> Description | NotFound | Gone:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import msgspec
 
 from storage.core import keys
-from storage.core.admission import Append, Tail, Verdict
+from storage.core.admission import Append, Judged, Tail
 from storage.core.root import Root, media_type
 
 
@@ -54,7 +54,7 @@ class Waiting:
 
     __slots__ = ("append", "future")
 
-    def __init__(self, append: Append, future: "asyncio.Future[Verdict | NotFound | Gone]") -> None:
+    def __init__(self, append: Append, future: "asyncio.Future[Judged | NotFound | Gone]") -> None:
         self.append = append
         self.future = future
 

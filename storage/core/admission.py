@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from storage.core.chunk import Chunk, Kind
+from storage.core.lineage import Lineage, token_at
 from storage.core.producers import (
     Claim,
     Duplicate,
@@ -71,6 +72,7 @@ class Append(msgspec.Struct, frozen=True):
     sequence: str | None = None
     claim: Claim | None = None
     expected: int | None = None  # append only if the tail is at this position
+    expected_in: int | None = None  # and its offset is of this generation
     invalid: str = ""  # why the body is no JSON, to be said when nothing else comes first
 
 
@@ -140,11 +142,19 @@ Refusal = (
 Verdict = Appended | Repeated | AlreadyClosed | Refusal
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """A verdict, and the lineage of the stream it was given on: what turns its position into an offset."""
+
+    verdict: Verdict
+    lineage: Lineage
+
+
 class Draft:
     """The chunk that a group of appends becomes."""
 
-    def __init__(self, tail: Tail, media_type: str, now_ms: int) -> None:
+    def __init__(self, tail: Tail, media_type: str, now_ms: int, lineage: Lineage = ()) -> None:
         self._tail = tail
+        self._lineage = lineage
         self._media_type = media_type
         self._is_json = media_type == "application/json"
         self._now_ms = now_ms
@@ -173,7 +183,7 @@ class Draft:
                 return Repeated(self.position, self._closed, verdict.epoch, verdict.seq)
             if not isinstance(verdict, Fresh):
                 return verdict
-        if append.expected is not None and append.expected != self.position:
+        if append.expected is not None and not self._is_expected(append):
             return TailMoved(self.position)
         if append.sequence is not None:
             if self._sequence is not None and append.sequence <= self._sequence:
@@ -190,6 +200,14 @@ class Draft:
             self._closer = claim
         self.writes = True
         return Appended(self.position, self._closed, claim)
+
+    def _is_expected(self, append: Append) -> bool:
+        if append.expected != self.position:
+            return False
+        if append.expected_in is None or append.expected_in == self._tail.generation:
+            return True
+        # At its fork point a fork's offset is its source's.
+        return bool(self._lineage) and token_at(self._lineage, self.position).generation == append.expected_in
 
     def _judge_closed(self, append: Append) -> Verdict:
         claim = append.claim

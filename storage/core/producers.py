@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 INTEGER_LIMIT = 2**53 - 1  # what JavaScript counts exactly; section 5.2.1
-ENCODED_BYTES = 512  # of a producer id in an object's metadata, so that a closer and a Stream-Seq fit beside it
+ENCODED_BYTES = 400  # of a producer id in an object's metadata, so that a closer and a Stream-Seq fit beside it
 
 _MINUTE_MS = 60_000
 
