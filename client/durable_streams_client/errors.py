@@ -64,9 +64,9 @@ __all__ = [
 class DurableStreamError(Exception):
     """Say what went wrong with which URL; the base of every error of this package.
 
-    `code` is one word per class, stable, for logs and scripts. `status` and `headers` (lower-case names) are those of the
-    response that caused the error, None and empty where none did. `offset` is the stream's tail where the server told it
-    (`Stream-Next-Offset`), else the offset that was asked for, else None.
+    `code` is one word per class, stable, for logs and scripts. `status` and `headers` (lower-case names) are those of
+    the response that caused the error, None and empty where none did. `offset` is the stream's tail where the server
+    told it (`Stream-Next-Offset`), else the offset that was asked for, else None.
     """
 
     code: ClassVar[str] = "ERROR"

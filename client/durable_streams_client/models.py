@@ -14,9 +14,9 @@ Live = Literal[False, True, "long-poll", "sse"]
 class Retry:
     """How often and how patiently to try again what may pass later: 429, 5xx, broken connections.
 
-    Waits grow from `initial_delay_seconds` by `multiplier` up to `max_delay_seconds`, and each is cut by a random part of at
-    most half, so that clients which failed together do not come back together. A `Retry-After` is a lower bound on a wait.
-    `max_retries` counts consecutive failures; None tries for ever.
+    Waits grow from `initial_delay_seconds` by `multiplier` up to `max_delay_seconds`, and each is cut by a random
+    part of at most half, so that clients which failed together do not come back together. A `Retry-After` is a lower
+    bound on a wait. `max_retries` counts consecutive failures; None tries for ever.
     """
 
     max_retries: int | None = 5
@@ -38,14 +38,22 @@ class Retry:
             raise ValueError("max_retry_after_seconds must not be negative")
 
 
+REQUEST_RETRY = Retry()
+# A follower has nothing better to do than to wait for its server: this lasts for about two minutes of outage.
+FOLLOW_RETRY = Retry(max_retries=20)
+# A producer holds messages that nobody else has: about half a minute.
+PRODUCER_RETRY = Retry(max_retries=12, max_delay_seconds=5.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How long to wait for what. The total time of a call, retries and pauses included, is an argument of the call.
 
-    `attempt_seconds` bounds one attempt of a request, from connecting to the last byte (the sync client looks at the clock
-    when bytes arrive: an answer that falls silent may take up to twice as long). Requests that wait for new data are bounded
-    by silence instead: `live_silence_seconds` without a byte, and the connection is given up and opened anew. Servers hold a
-    long-poll for about 30 s and an SSE connection for about 60 s (section 5.8), so it lies above both.
+    `attempt_seconds` bounds one attempt of a request, from connecting to the last byte (the sync client looks at the
+    clock when bytes arrive: an answer that falls silent may take up to twice as long). Requests that wait for new
+    data are bounded by silence instead: `live_silence_seconds` without a byte, and the connection is given up and
+    opened anew. Servers hold a long-poll for about 30 s and an SSE connection for about 60 s (section 5.8), so it
+    lies above both.
     """
 
     connect_seconds: float = 10.0
@@ -58,13 +66,16 @@ class Timeouts:
                 raise ValueError(f"{name} must be positive")
 
 
+TIMEOUTS = Timeouts()
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a reader stands: `skip` messages (JSON) or bytes (other types) past an offset that the server minted.
 
-    Offsets are opaque, so a reader that stopped in the middle of a batch names the batch's offset and what it took of it;
-    bytes at an offset never change, so resuming there is exact. As text it is `offset` or `offset,skip`: a token never
-    contains a comma (section 8).
+    Offsets are opaque, so a reader that stopped in the middle of a batch names the batch's offset and what it took of
+    it; bytes at an offset never change, so resuming there is exact. As text it is `offset` or `offset,skip`: a token
+    never contains a comma (section 8).
     """
 
     offset: str = "-1"
@@ -90,7 +101,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The answer to a create or fork. `created` is False where the stream was there already, with the same configuration."""
+    """The answer to a create or fork.
+
+    `created` is False where the stream was there already, with the same configuration.
+    """
 
     url: str
     created: bool
@@ -105,7 +119,8 @@ class Created:
 class Appended:
     """The answer to an append: the stream's tail after it, and whether that closed the stream.
 
-    `offset` is None where the server does not tell it. `duplicate` is True where a producer's batch had been written before.
+    `offset` is None where the server does not tell it. `duplicate` is True where a producer's batch had been written
+    before.
     """
 
     offset: str | None

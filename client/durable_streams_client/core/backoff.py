@@ -8,7 +8,8 @@ from durable_streams_client.models import Retry
 def plan_delay_seconds(retry: Retry, failures: int, chance: float, retry_after_seconds: float | None = None) -> float:
     """Return the wait after the `failures`-th consecutive failure (from 1), `chance` being random in [0, 1).
 
-    At least half of the exponential delay, so that a wait is never next to nothing; `Retry-After` is a lower bound on it.
+    At least half of the exponential delay, so that a wait is never next to nothing; `Retry-After` is a lower bound on
+    it.
     """
     # The exponent is bounded because 2.0 ** 1024 overflows and a reader may fail for days.
     exponent = min(failures - 1, 64)

@@ -33,14 +33,18 @@ from durable_streams_client.models import Retry
 
 T = TypeVar("T")
 Flow = Generator[Any, Any, T]
-"""A generator as described above. Steps and outcomes go in pairs that a type cannot express; `ask` and its like check them."""
+"""A generator as described above.
+
+Steps and outcomes go in pairs that a type cannot express; `ask` and its like check them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request, before the caller's own headers and parameters are added.
 
-    `live` requests wait for new data: they are bounded by silence (`silence_seconds`, or the shell's default), not in total.
+    `live` requests wait for new data: they are bounded by silence (`silence_seconds`, or the shell's default), not in
+    total.
     """
 
     method: str
@@ -136,7 +140,8 @@ class Answer:
     doubt: bool
 
 
-# Statuses worth another attempt. 501 and 505 will not change; 500, 502 and 504 leave open whether the request was carried out.
+# Statuses worth another attempt. 501 and 505 will not change; 500, 502 and 504 leave open whether the request was
+# carried out.
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 520, 521, 522, 523, 524})
 UNKNOWN_OUTCOME = frozenset({502, 504, 520, 522, 524})  # said by a gateway that lost its server
 
@@ -144,8 +149,8 @@ UNKNOWN_OUTCOME = frozenset({502, 504, 520, 522, 524})  # said by a gateway that
 def exchange(request: Request, pace: Pace, *, repeatable: bool = True) -> Flow[Answer]:
     """Send a request until it is answered with something that no retry will change, and return that.
 
-    `repeatable` False is for writes that a second copy would double: they are sent again only if the first copy was refused
-    or never left. A plain 500 counts as refused, which is what the protocol's client cases expect of appends.
+    `repeatable` False is for writes that a second copy would double: they are sent again only if the first copy was
+    refused or never left. A plain 500 counts as refused, which is what the protocol's client cases expect of appends.
     Raise RetryLater when the retries or the time are used up, AmbiguousWrite when a write's fate is unknown.
     """
     failures = 0
@@ -178,9 +183,7 @@ def give_time(request: Request, pace: Pace, failures: int, error: DurableStreamE
     retry = pace.retry
     if isinstance(error, TimedOut) or (retry.max_retries is not None and failures > retry.max_retries):
         raise error
-    retry_after = parse_retry_after(
-        error.headers.get(names.RETRY_AFTER.lower()), error.headers.get(names.DATE.lower())
-    )
+    retry_after = parse_retry_after(error.headers.get(names.RETRY_AFTER.lower()), error.headers.get(names.DATE.lower()))
     if retry_after is not None and retry_after > retry.max_retry_after_seconds:
         raise error
     if not (yield Pause(plan_delay_seconds(retry, failures, pace.chance(), retry_after))):
@@ -209,11 +212,14 @@ def explain(reply: Reply) -> str:
 
 
 def compose_url(request: Request, params: Mapping[str, str]) -> str:
-    """Return the URL to ask for, its parameters in the order of their names: one spelling for every cache. Section 10.1.
+    """Return the URL to ask for, its parameters in the order of their names: one spelling for every cache. Section
+    10.1.
 
     The request's parameters win over the caller's, and those over what the stream's URL carries already.
     """
     parts = urlsplit(request.url)
-    merged = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(params) | dict(request.params)
-    query = "&".join(f"{quote(name, safe='')}={quote(merged[name], safe='')}" for name in sorted(merged))
+    ours = dict(params) | dict(request.params)
+    carried = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ours]
+    pairs = sorted([*carried, *ours.items()], key=lambda pair: pair[0])
+    query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
     return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))

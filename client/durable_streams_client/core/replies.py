@@ -45,7 +45,9 @@ def error_of(request: Request, reply: Reply) -> DurableStreamError:
     if request.method == "GET":
         kind = READ_ERRORS.get(reply.status, kind)
     elif reply.status == 409:
-        if reply.says(names.STREAM_CLOSED):  # looked at before any other reason for a 409: section 5.2, error precedence
+        if reply.says(
+            names.STREAM_CLOSED
+        ):  # looked at before any other reason for a 409: section 5.2, error precedence
             kind = StreamClosed
         elif _is_sequence_conflict(request, reply):
             kind = SequenceConflict
@@ -64,12 +66,16 @@ def error_of(request: Request, reply: Reply) -> DurableStreamError:
 
 
 def _is_sequence_conflict(request: Request, reply: Reply) -> bool:
-    # The protocol gives a regression of Stream-Seq no mark of its own: 409 to an append that carried one is taken as such.
+    # The protocol gives a regression of Stream-Seq no mark of its own: 409 to an append that carried one is taken as
+    # such.
     return names.STREAM_SEQ in request.headers or reply.header(names.PRODUCER_EXPECTED_SEQ) is not None
 
 
 def parse_count(reply: Reply, name: str) -> int | None:
-    """Return a header that holds a number in plain decimal, None where it is absent. Raise MalformedReply for other text."""
+    """Return a header that holds a number in plain decimal, None where it is absent.
+
+    Raise MalformedReply for other text.
+    """
     value = reply.header(name)
     if value is None:
         return None

@@ -1,0 +1,145 @@
+"""Carry out the steps of a conversation with a blocking httpx client. Decides nothing."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import httpx
+
+from durable_streams_client.core.exchange import (
+    Flow,
+    Hangup,
+    Lost,
+    Open,
+    Opened,
+    Pause,
+    Receive,
+    Reply,
+    Request,
+    compose_url,
+)
+from durable_streams_client.models import Timeouts
+from durable_streams_client.wire import (
+    TRANSIENT,
+    Deadline,
+    SyncValues,
+    judge_exception,
+    judge_overrun,
+    lower_headers,
+    merge_headers,
+    plan_timeout,
+    resolve,
+)
+
+T = TypeVar("T")
+
+
+class Wire:
+    """Carries out steps over an httpx client. One per conversation: it holds the response that is open."""
+
+    def __init__(
+        self, http: httpx.Client, headers: SyncValues, params: SyncValues, timeouts: Timeouts, deadline: Deadline
+    ) -> None:
+        self._http = http
+        self._headers = headers
+        self._params = params
+        self._timeouts = timeouts
+        self._deadline = deadline
+        self._response: httpx.Response | None = None
+        self._pieces: Iterator[bytes] | None = None
+
+    def run(self, flow: Flow[T]) -> T:
+        """Carry out a flow to its end and return its value."""
+        outcome = None
+        try:
+            while True:
+                outcome = self.carry_out(flow.send(outcome))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # a Flow[T] returns T
+        finally:
+            self.hang_up()
+
+    def carry_out(self, step: object) -> Any:
+        """Carry out one step and return its outcome."""
+        match step:
+            case Request():
+                return self._send(step)
+            case Open(request):
+                return self._open(request)
+            case Receive():
+                return self._receive()
+            case Hangup():
+                return self.hang_up()
+            case Pause(seconds):
+                if self._deadline.cut(seconds) < seconds:
+                    return False
+                time.sleep(seconds)
+                return True
+            case _:
+                raise AssertionError(f"not a step of this conversation: {step!r}")
+
+    def hang_up(self) -> None:
+        """Give up the open response, if there is one, and its connection with it."""
+        response, self._response, self._pieces = self._response, None, None
+        if response is not None:
+            response.close()
+
+    def _build(self, request: Request) -> tuple[httpx.Request, float | None]:
+        timeout, total_seconds = plan_timeout(request, self._timeouts, self._deadline)
+        built = self._http.build_request(
+            request.method,
+            compose_url(request, resolve(self._params)),
+            headers=merge_headers(resolve(self._headers), request.headers),
+            content=request.content,
+            timeout=timeout,
+        )
+        return built, total_seconds
+
+    def _send(self, request: Request) -> Reply | Lost:
+        if self._deadline.passed():
+            return Lost("the time is up", sent=False, out_of_time=True)
+        built, total_seconds = self._build(request)
+        attempt = Deadline(total_seconds or None)
+        try:
+            response = self._http.send(built, stream=True)
+            try:
+                pieces = []
+                for piece in response.iter_bytes():
+                    pieces.append(piece)
+                    if attempt.passed():
+                        return judge_overrun(self._deadline)
+            finally:
+                response.close()
+        except TRANSIENT as error:
+            return judge_exception(error, self._deadline)
+        return Reply(response.status_code, lower_headers(response), b"".join(pieces))
+
+    def _open(self, request: Request) -> Opened | Reply | Lost:
+        self.hang_up()
+        if self._deadline.passed():
+            return Lost("the time is up", sent=False, out_of_time=True)
+        built, _ = self._build(request)
+        try:
+            response = self._http.send(built, stream=True)
+            if response.status_code == 200:
+                self._response, self._pieces = response, response.iter_bytes()
+                return Opened(lower_headers(response))
+            try:
+                body = response.read()
+            finally:
+                response.close()
+        except TRANSIENT as error:
+            return judge_exception(error, self._deadline)
+        return Reply(response.status_code, lower_headers(response), body)
+
+    def _receive(self) -> bytes | Lost:
+        assert self._pieces is not None, "nothing is open"
+        if self._deadline.passed():
+            return judge_overrun(self._deadline)
+        try:
+            piece = next(self._pieces, b"")
+        except TRANSIENT as error:
+            return judge_exception(error, self._deadline)
+        if not piece:
+            self.hang_up()
+        return piece
