@@ -13,6 +13,7 @@ ACCEPTED = "sqlite:///absolute/path.db, sqlite:relative/path.db, memory: or s3:/
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach an S3 store; the other backends need none of it. Times are of one attempt, in seconds."""
 
+    driver: str = "aioboto3"  # or "obstore", an optional extra: several times the requests per second
     endpoint_url: str | None = None  # of a store that is not Amazon's, such as http://localhost:9000
     region: str | None = None  # by default from the SDK's own settings, then us-east-1
     addressing: str = "auto"  # "path", "virtual", or "auto": path where there is an endpoint URL
@@ -41,9 +42,15 @@ async def open_objects(url: str, options: StoreOptions = DEFAULT_OPTIONS) -> Obj
 
         return await SqliteObjects.open_memory()
     if colon and scheme == "s3" and (place := _bucket_and_prefix(rest)):
+        bucket, prefix = place
+        if options.driver == "obstore":
+            from storage.s3_obstore import ObstoreObjects
+
+            return await ObstoreObjects.open(bucket, prefix, options)
+        if options.driver != "aioboto3":
+            raise ValueError(f"{options.driver!r} is no driver for S3; there are aioboto3 and obstore")
         from storage.s3 import S3Objects
 
-        bucket, prefix = place
         return await S3Objects.open(bucket, prefix, options)
     raise ValueError(f"{url!r} names no store; accepted are {ACCEPTED}")
 
