@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 LIST_LIMIT = 1000  # what S3 returns in one page at most
+LONGEST_KEY_BYTES = 1024  # S3's limit, with the store's own prefix; every backend keeps it, so that data can be moved
 
 NO_METADATA: Mapping[str, str] = {}
 

@@ -17,6 +17,7 @@ import msgspec
 
 from storage.objects import (
     LIST_LIMIT,
+    LONGEST_KEY_BYTES,
     NO_METADATA,
     Always,
     Condition,
@@ -47,7 +48,6 @@ from storage.sqlite_lanes import (
 
 _TO_THE_END = 2**31 - 1  # bytes: more than SQLite lets a body have
 READERS = 2  # a second one, so that a short read need not wait behind a long one
-LONGEST_KEY_BYTES = 1024  # S3's limit, kept here too so that every deployment can be moved there
 
 _HEAD = "SELECT etag, length(body), modified_ms, content_type, metadata FROM objects WHERE key = ?"
 _GET = "SELECT etag, length(body), modified_ms, content_type, metadata, body FROM objects WHERE key = ?"
