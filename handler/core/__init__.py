@@ -1,1 +1,1 @@
-"""Requests parsed and replies built, as functions of their arguments: no asyncio, clock, randomness or socket in here."""
+"""Requests parsed and replies built: functions of their arguments. No asyncio, clock, randomness or socket in here."""
