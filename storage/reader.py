@@ -73,6 +73,7 @@ class Reader:
 
     async def _read(self, stream: Stream, offset: Offset | Sentinel, limit: int, *, confirmed: bool) -> Outcome:
         tails = self._tails
+        looked = False
         for _ in range(tails.settings.tries):
             ended = await tails.live(stream)
             if ended is not None:
@@ -86,7 +87,12 @@ class Reader:
                 return Page(root, b"[]" if root.is_json else b"", tail.position, tail.position, True, tail.closed)
             position = 0 if isinstance(offset, Sentinel) else position_of(root.lineage, offset)
             if position is None:
-                return self._misplaced(root, offset)
+                if looked:
+                    return self._misplaced(root, offset)
+                # It may be of a generation that came after the one known here.
+                looked = True
+                await tails.confirm(stream)
+                continue
             if position < root.retained:
                 if not isinstance(offset, Sentinel):
                     return OffsetGone()
