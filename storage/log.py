@@ -20,7 +20,7 @@ from storage.core.keys import PathTooLong
 from storage.core.offset import Offset, Sentinel
 from storage.creation import Created, Creation, Creator, Description, Differs, Existed
 from storage.creation import Outcome as CreationOutcome
-from storage.errors import ContentionError
+from storage.errors import AmbiguousWriteError, ContentionError, UnavailableError
 from storage.forks import Fork, ForkInvalid, Forks, SourceGone, SourceNotFound, SourceTypeDiffers
 from storage.group import Writer
 from storage.objects import Objects
@@ -125,7 +125,11 @@ class Log:
             if root is None or stream.tail is None:
                 continue
             if await tails.bury(stream, write_id):
-                await tails.finish(path, root.generation)
+                try:
+                    await tails.finish(path, root.generation)
+                except (UnavailableError, ContentionError) as error:
+                    # Of the root nothing may have been written, but the tombstone stands.
+                    raise AmbiguousWriteError(f"{path} is deleted, but its root does not say so yet: {error}") from error
                 stream.forget()
                 return Deleted()
             if attempt:
