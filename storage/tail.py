@@ -163,7 +163,16 @@ class Tails:
     # -- is there a stream
 
     async def live(self, stream: Stream) -> NotFound | Gone | None:
-        """See to it that root and tail are known; None where the stream lives, as far as this process knows."""
+        """See to it that root and tail are known; None where the stream lives, as far as this process knows.
+
+        What is unknown of somebody's deletion is not unknown of what the caller wants to do: that was not begun.
+        """
+        try:
+            return await self._live(stream)
+        except AmbiguousWriteError as error:
+            raise UnavailableError(str(error)) from error
+
+    async def _live(self, stream: Stream) -> NotFound | Gone | None:
         for _ in range(self.settings.tries):
             root, tail = stream.root, stream.tail
             at = self.clock.steady()
@@ -228,6 +237,8 @@ class Tails:
         if expiry is None or now < expiry:
             return False
         await self._load_touch(stream, root)
+        if stream.tail is not tail:
+            return True  # an append meanwhile, or the end: the touch says nothing of either
         expiry = lifetime.expiry_ms(root.config, self.accessed_ms(stream, root, tail))
         if expiry is None or now < expiry:
             return False
