@@ -129,7 +129,7 @@ class Log:
                     await tails.finish(path, root.generation)
                 except (UnavailableError, ContentionError) as error:
                     # Of the root nothing may have been written, but the tombstone stands.
-                    raise AmbiguousWriteError(f"{path} is deleted, but its root does not say so yet: {error}") from error
+                    raise AmbiguousWriteError(f"{path} is deleted, and its root does not say so: {error}") from error
                 stream.forget()
                 return Deleted()
             if attempt:
