@@ -5,20 +5,23 @@ caller to decide, who can recognise his own. Reads are tried again here, since n
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
 from botocore import exceptions as sdk
+from botocore.loaders import Loader, create_loader
 
 from storage.objects import (
     LIST_LIMIT,
+    LONGEST_KEY_BYTES,
     NO_METADATA,
     Always,
     Condition,
@@ -28,42 +31,14 @@ from storage.objects import (
     IfMatch,
     Object,
     OutcomeUnknown,
-    StoreError,
     StoreRefused,
     StoreUnavailable,
 )
 from storage.opening import StoreOptions
+from storage.s3_refusals import READ_ATTEMPTS, WHAT_TO_DO, pause_before, refusal
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-
-READ_ATTEMPTS = 3
-FIRST_PAUSE_SECONDS = 0.05  # before a read's second attempt; doubles, with jitter
-
-# What an error code asks of whoever runs the server. Stores that are not Amazon's have codes of their own.
-WHAT_TO_DO = {
-    "NoSuchBucket": "the bucket does not exist; create it, or name another",
-    "AccessDenied": "access denied; the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket",
-    "AllAccessDisabled": "the bucket or the account is disabled; see to it in the provider's console",
-    "InvalidAccessKeyId": "the store does not know this access key; check AWS_ACCESS_KEY_ID and the endpoint URL",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "the credentials have expired; get new ones",
-    "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
-    "RequestTimeTooSkewed": "this machine's clock is wrong by more than 15 minutes; set it",
-    "PermanentRedirect": "the bucket is in another region; set the region to the bucket's",
-    "IllegalLocationConstraintException": "the bucket is in another region; set the region to the bucket's",
-    "AuthorizationHeaderMalformed": "the bucket is in another region; set the region to the bucket's",
-    "NotImplemented": "the store lacks something that is needed here, such as conditional writes; use another",
-    "KeyTooLongError": "the key is too long for the store; use a shorter stream path",
-    "XMinioInvalidObjectName": "the store does not accept this key; use a shorter stream path",
-    "MetadataTooLarge": "the metadata is too large for the store",
-    "EntityTooLarge": "the object is too large for the store",
-}
-WHAT_TO_DO_BY_STATUS = {  # where there is no code: a HEAD has no body
-    301: WHAT_TO_DO["PermanentRedirect"],
-    403: WHAT_TO_DO["AccessDenied"],
-    501: WHAT_TO_DO["NotImplemented"],
-}
 
 _Answer = TypeVar("_Answer")
 Entries = list[Entry]  # within the class, `list` is the verb
@@ -95,7 +70,7 @@ class S3Objects:
 
         Raises ValueError for an endpoint URL that is none.
         """
-        session = aioboto3.Session()
+        session = aioboto3.Session(botocore_session=_session())
         connections = AsyncExitStack()
         client = await connections.enter_async_context(
             session.client(
@@ -148,6 +123,8 @@ class S3Objects:
         cache_control: str = "",
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> str | None:
+        if len(self._prefix) + len(key) > LONGEST_KEY_BYTES:
+            raise StoreRefused(f"{self.name}: put of {key!r}: {WHAT_TO_DO['KeyTooLongError']}")
         asked: dict[str, Any] = {}
         match condition:
             case IfAbsent():
@@ -217,7 +194,9 @@ class S3Objects:
 
     async def _read(self, verb: str, key: str, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
         """Return what the attempt returns, tried again where that may help; None where there is no such object."""
-        for attempts_left in reversed(range(READ_ATTEMPTS)):
+        for number in range(READ_ATTEMPTS):
+            if number:
+                await asyncio.sleep(pause_before(number))
             try:
                 return await attempt()
             except Exception as error:
@@ -227,10 +206,8 @@ class S3Objects:
                     if _status(error) == 404 and _code(error) != "NoSuchBucket":
                         return None
                 told = self._told(error, verb, key, writing=False)
-                if not attempts_left or not isinstance(told, StoreUnavailable):
+                if number == READ_ATTEMPTS - 1 or not isinstance(told, StoreUnavailable):
                     raise told from error
-            pause = FIRST_PAUSE_SECONDS * 2 ** (READ_ATTEMPTS - 1 - attempts_left)
-            await asyncio.sleep(pause * (0.5 + random.random() / 2))
         raise AssertionError("the last attempt returns or raises")
 
     def _told(self, error: Exception, verb: str, key: str, *, writing: bool) -> Exception:
@@ -238,7 +215,8 @@ class S3Objects:
         where = f"{self.name}: {verb} of {key!r}"
         match error:
             case sdk.ClientError():
-                return _refusal(error, where, writing=writing)
+                said = error.response.get("Error", {}).get("Message", "")
+                return refusal(where, _status(error), _code(error), said, writing=writing)
             case sdk.NoCredentialsError() | sdk.PartialCredentialsError() | sdk.CredentialRetrievalError():
                 return StoreRefused(
                     f"{where}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({error})"
@@ -257,6 +235,18 @@ class S3Objects:
 
 class _BeyondTheEnd(Exception):
     """A range was asked for that begins at or beyond the object's end."""
+
+
+def _session() -> AioSession:
+    session = AioSession()
+    session.register_component("data_loader", _service_models(session.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _service_models(data_path: str | None) -> Loader:
+    """Return the SDK's descriptions of S3; to read them is most of what opening costs."""
+    return create_loader(data_path)
 
 
 def _config(options: StoreOptions) -> AioConfig:
@@ -298,19 +288,6 @@ def _resolve_the_endpoint_once(client: "S3Client") -> None:
             return resolve(**asked)
 
         provider.resolve_endpoint = resolve_without_key
-
-
-def _refusal(error: "sdk.ClientError", where: str, *, writing: bool) -> StoreError:
-    status, code = _status(error), _code(error)
-    said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
-    # 408, and 400 RequestTimeout: the store gave up waiting for the body, which may yet be on its way.
-    timed_out = status == 408 or code == "RequestTimeout"
-    if timed_out or status == 409 or (status >= 500 and status != 501):
-        return OutcomeUnknown(f"{where}: {said}") if writing else StoreUnavailable(f"{where}: {said}")
-    if status == 429:
-        return StoreUnavailable(f"{where}: {said}")
-    advice = WHAT_TO_DO.get(code) or WHAT_TO_DO_BY_STATUS.get(status)
-    return StoreRefused(f"{where}: {advice} ({said})" if advice else f"{where}: {said}")
 
 
 def _may_have_been_sent(error: Exception) -> bool:
