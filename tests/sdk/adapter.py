@@ -2,8 +2,8 @@
 
     python -m tests.sdk.adapter [--async]
 
-Without `--async` it drives the blocking client, with it the asynchronous one. What the commands mean is described in the
-README beside the cases; the numbers of its sections are given here.
+Without `--async` it drives the blocking client, with it the asynchronous one. What the commands mean is described in
+the README beside the cases; the numbers of its sections are given here.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from durable_streams_client import (
     TimedOut,
     __version__,
 )
+
 from tests.sdk.benchmarks import run_benchmark
 from tests.sdk.shells import open_client
 
@@ -263,8 +264,7 @@ class Adapter:
         return {}
 
     def _stream(self, command: Command, params: dict[str, Any] | None = None, **headers: Any) -> Any:
-        stream = self._client.stream(command["path"], headers={**headers, **command.get("headers", {})}, params=params)
-        return stream
+        return self._client.stream(command["path"], headers={**headers, **command.get("headers", {})}, params=params)
 
     def _stream_with_dynamic_values(self, command: Command) -> tuple[Any, Result]:
         """Section 7: a value advances once per command, so it is fixed here, and still handed over as a function."""

@@ -6,13 +6,17 @@ import uuid
 from typing import Any
 
 from durable_streams_client import Limits
+
 from tests.sdk.shells import begin
 
 Metrics = dict[str, float]
 
 
 async def run_benchmark(client: Any, operation: dict[str, Any]) -> tuple[int, Metrics]:
-    """Carry out one operation; return its nanoseconds and what it moved. Raise NotImplementedError for an unknown one."""
+    """Carry out one operation; return its nanoseconds and what it moved.
+
+    Raise NotImplementedError for an unknown one.
+    """
     stream = client.stream(operation["path"])
     match operation["op"]:
         case "append":
@@ -85,5 +89,3 @@ async def _throughput_append(stream: Any, operation: dict[str, Any]) -> tuple[in
     duration = time.perf_counter_ns() - started
     await producer.detach()
     return duration, {"bytesTransferred": count * size, "messagesProcessed": count}
-
-

@@ -1,7 +1,7 @@
 """Run the public client cases through an adapter. Sections 10 to 14 of the README beside them.
 
-Stricter than the suite's own runner, which lets a failure pass where the case expects no value: here an operation must succeed
-unless its expectation says otherwise, in `setup` too.
+Stricter than the suite's own runner, which lets a failure pass where the case expects no value: here an operation
+must succeed unless its expectation says otherwise, in `setup` too.
 """
 
 import copy
@@ -33,7 +33,8 @@ FLAGS = {
     "strict-zero-validation": "strictZeroValidation",
 }
 
-# Where the cases lean on the leniency of the suite's runner, according to the README: an error passes, the store keys do nothing.
+# Where the cases lean on the leniency of the suite's runner, according to the README: an error passes, the store keys
+# do nothing.
 MAY_FAIL = frozenset({"offset-zero-start", "read-future-offset"})
 SETUP_MAY_FAIL = frozenset({"sse-base64-empty-payload"})
 

@@ -8,14 +8,13 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar
 
-
 from durable_streams_client import AsyncClient, Client
 
 T = TypeVar("T")
 
 
 class Awaited:
-    """Wrap an object of the blocking client: what its methods return is to be awaited, what they iterate over asynchronously."""
+    """Wrap an object of the blocking client: its methods are to be awaited, its iterators iterated over with them."""
 
     def __init__(self, wrapped: Any) -> None:
         self._wrapped = wrapped
@@ -52,7 +51,7 @@ def open_client(base_url: str, *, asynchronous: bool, **options: Any) -> Any:
 
 
 def begin(stream: Any, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
-    """Begin to carry out what uses `stream` while the caller does something else: a blocking one needs a thread for that."""
+    """Begin what uses `stream` while the caller does something else: a blocking stream needs a thread for that."""
     if isinstance(stream, Awaited):
         return asyncio.ensure_future(asyncio.to_thread(asyncio.run, work))
     return asyncio.ensure_future(work)
