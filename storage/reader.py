@@ -231,7 +231,7 @@ class Reader:
         if tail is None or tail.deleted or tail.position != page.end or tail.closed:
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        stream.readers.add(future)
+        stream.readers[future] = None
         if stream.watcher is None:
             stream.watcher = asyncio.create_task(self._watch(stream))
         try:
@@ -240,7 +240,7 @@ class Reader:
         except TimeoutError:
             return False
         finally:
-            stream.readers.discard(future)
+            stream.readers.pop(future, None)
         return True
 
     async def _watch(self, stream: Stream) -> None:

@@ -75,7 +75,7 @@ class Stream:
         self.media_type = ""
         self.queue: list[Waiting] = []
         self.writer: asyncio.Task[None] | None = None
-        self.readers: set[asyncio.Future[None]] = set()
+        self.readers: dict[asyncio.Future[None], None] = {}  # in the order of their coming
         self.watcher: asyncio.Task[None] | None = None
         self.load: Batched | None = None
         self.confirm: Batched | None = None
