@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from handler.body import AsgiApp
 from handler.core import names
 from handler.core.problems import BASE, CORS, NOT_STORED, Reply, header, reply_preflight, reply_problem
 from storage.log import Log
@@ -20,7 +21,7 @@ HEALTH_SECONDS = 5.0  # what a load balancer waits at most, by habit
 _log = logging.getLogger("handler")
 
 
-def reserved_routes(log: Log) -> Starlette:
+def reserved_routes(log: Log) -> AsgiApp:
     """Return the application below `/__ds/`."""
 
     async def health(request: Request) -> Response:
