@@ -52,7 +52,9 @@ READERS = 2  # a second one, so that a short read need not wait behind a long on
 _HEAD = "SELECT etag, length(body), modified_ms, content_type, metadata FROM objects WHERE key = ?"
 _GET = "SELECT etag, length(body), modified_ms, content_type, metadata, body FROM objects WHERE key = ?"
 _GET_RANGE = (
-    "SELECT etag, length(body), modified_ms, content_type, metadata, substr(body, ?2, ?3) FROM objects WHERE key = ?1"
+    # The part of an empty body is NULL to SQLite, and no BLOB.
+    "SELECT etag, length(body), modified_ms, content_type, metadata, coalesce(substr(body, ?2, ?3), x'')"
+    " FROM objects WHERE key = ?1"
 )
 # One row for a whole listing: see the note on hand-overs in sqlite_lanes.
 _LIST = (

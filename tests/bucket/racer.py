@@ -3,7 +3,7 @@
 Says `ready` on its output, waits for a line on its input, does its task, and says what came of it:
 
     create   eight conditional creates of one key at once; how many of them won
-    count    a counter raised twenty times by compare-and-swap; how often another was faster
+    count    a counter raised ten times by compare-and-swap; how often another was faster
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from storage.objects import IfAbsent, IfMatch, Objects, OutcomeUnknown
 from storage.opening import StoreOptions, open_objects
 
 AT_ONCE = 8
-ROUNDS = 20
+ROUNDS = 10
 
 
 async def create(objects: Objects, name: str) -> int:
