@@ -15,6 +15,7 @@ from storage.core.chunk import Chunk, Kind, encode_chunk, fits
 from storage.core.producers import Record, encode_table, without_idle
 from storage.core.root import Root
 from storage.errors import ContentionError
+from storage.observer import Observer
 from storage.streams import Gone, NotFound, Stream, Waiting
 from storage.tail import Tails
 
@@ -27,6 +28,7 @@ class Writer:
     def __init__(self, tails: Tails, cache: ChunkCache) -> None:
         self._tails = tails
         self._cache = cache
+        self.observer: Observer | None = None
 
     async def append(self, stream: Stream, append: Append) -> Judged | NotFound | Gone:
         """Append through the stream's next group. Raises LogError."""
@@ -58,9 +60,14 @@ class Writer:
         return [waiting for waiting in taken if not waiting.future.done()]
 
     async def _commit_and_answer(self, stream: Stream, group: list[Waiting]) -> None:
+        observer = self.observer
         try:
+            if observer is not None and (ready := observer.before(stream.path)) is not None:
+                await ready
             verdicts = await self._commit(stream, [waiting.append for waiting in group])
         except Exception as error:
+            if observer is not None:
+                observer.after(stream.path)  # it may have been written
             for waiting in group:
                 if not waiting.future.done():
                     waiting.future.set_exception(error)
@@ -69,6 +76,8 @@ class Writer:
                 waiting.future.cancel()
             raise
         else:
+            if observer is not None:
+                observer.after(stream.path)
             for waiting, verdict in zip(group, verdicts, strict=True):
                 if not waiting.future.done():
                     waiting.future.set_result(verdict)

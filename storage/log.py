@@ -23,7 +23,9 @@ from storage.creation import Outcome as CreationOutcome
 from storage.errors import AmbiguousWriteError, ContentionError, UnavailableError
 from storage.forks import Fork, ForkInvalid, Forks, SourceGone, SourceNotFound, SourceTypeDiffers
 from storage.group import Writer
+from storage.listing import Listed, Lister
 from storage.objects import Objects
+from storage.observer import Observer
 from storage.reader import OffsetGone, OffsetInvalid, Page, Reader
 from storage.retention import Retained, Retention
 from storage.settings import LogSettings
@@ -43,6 +45,7 @@ __all__ = [
     "ForkInvalid",
     "Gone",
     "Judged",
+    "Listed",
     "Log",
     "LogSettings",
     "NotFound",
@@ -84,10 +87,28 @@ class Log:
         self._reader = Reader(self._tails, cache)
         self._retention = Retention(self._tails, bucket, self._reader)
         self._creator = Creator(self._tails, Forks(self._tails, self._streams, self._reader))
+        self._lister = Lister(bucket)
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who hears of every commit, if anybody does."""
+        return self._writer.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._writer.observer = observer
 
     async def create(self, path: str, creation: Creation) -> CreationOutcome:
         """Create a stream, or find that it is there. Sections 5.1 and 4.2. Raises PathTooLong, LogError."""
-        return await self._creator.create(self._streams[path], creation)
+        observer = self.observer
+        if observer is None or not creation.payload:
+            return await self._creator.create(self._streams[path], creation)
+        if (ready := observer.before(path)) is not None:
+            await ready
+        try:
+            return await self._creator.create(self._streams[path], creation)
+        finally:
+            observer.after(path)
 
     async def append(self, path: str, append: Append) -> Verdict | NotFound | Gone:
         """Append, close, or both at once. Section 5.2. Raises PathTooLong, LogError."""
@@ -149,6 +170,13 @@ class Log:
         """Drop what is before an offset: readers behind it get OffsetGone. An extension. Raises LogError."""
         return await self._retention.retain(self._streams[path], offset)
 
+    async def list_streams(self, prefix: str = "", *, after: str = "", limit: int = 100) -> Listed:
+        """Return up to `limit` paths of streams that live and begin with a prefix. An extension.
+
+        In the order of their keys: by bytes, all but letters, digits and `-._~` escaped. Raises PathTooLong, LogError.
+        """
+        return await self._lister.page(prefix, after, limit)
+
     async def aclose(self) -> None:
         """Finish what is being written and let those who wait go; the store stays open."""
         writers = [stream.writer for stream in self._streams if stream.writer is not None]
@@ -160,3 +188,4 @@ class Log:
         for stream in self._streams:
             stream.wake()
         await asyncio.gather(*watchers, return_exceptions=True)
+        await self._tails.compactor.aclose()
