@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--format",
             choices=FORMATS,
-            help="pretty: indented JSON, control characters shown; lines: a JSON message per line; raw: bytes as they came"
+            help="pretty: indented JSON, control characters shown; lines: a JSON message per line; raw: as it came"
             " [pretty on a terminal, else lines for JSON and raw for others]",
         )
 

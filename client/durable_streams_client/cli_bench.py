@@ -46,9 +46,8 @@ def bench(client: Client, arguments: argparse.Namespace) -> int:
         print(f"{name:24} write {figure['write']:>12,.0f}/s   read {figure['read']:>12,.0f}/s")
     if len(figures) == 2:
         ours, theirs = figures.values()
-        print(
-            f"{'ratio':24} write {ours['write'] / theirs['write']:>12.1f}     read {ours['read'] / theirs['read']:>12.1f}"
-        )
+        ratios = {name: ours[name] / theirs[name] for name in ours}
+        print(f"{'ratio':24} write {ratios['write']:>12.1f}     read {ratios['read']:>12.1f}")
     return 0
 
 
