@@ -45,6 +45,9 @@ from storage.log import Log, PathTooLong
 
 _log = logging.getLogger("handler")
 
+# In a scope: how long this request may wait at most, where whoever runs the application knows. Not of ASGI.
+WAIT_SECONDS = "durable_streams.wait_seconds"
+
 _INTERNAL = reply_problem(500, "internal-error", "The server failed at this request; its log says how.")
 _REPLY_401 = reply_problem(
     401,
@@ -61,6 +64,7 @@ class AppSettings(msgspec.Struct, frozen=True):
 
     max_body_bytes: int = 16 * 1024 * 1024  # an append is one object, and is held in memory on its way
     public_url: str = ""  # what clients see the application's root as; by default what their requests say
+    chunks_url: str = ""  # where a CDN serves chunk objects to everybody; readers are told to fetch history there
     trust_proxy: bool = False  # X-Forwarded-Host and X-Forwarded-Proto are believed
     cache: CacheRules = CacheRules()
     live: LiveSettings = LiveSettings()
@@ -153,7 +157,7 @@ class StreamsApp:
             return await self._live.sse(path, read, receive, send)
         cursor = ""
         if read.live:
-            waited = await self._live.long_poll(path, read, receive)
+            waited = await self._live.long_poll(path, read, receive, scope.get(WAIT_SECONDS))
             if waited is None:
                 return None
             outcome = waited
@@ -161,7 +165,13 @@ class StreamsApp:
         else:
             outcome = await self._log.read(path, read.offset)
         now_ms = time.time_ns() // 1_000_000
-        reading = Reading(self._settings.cache, now_ms, cursor, private=self._authorize is not None)
+        reading = Reading(
+            self._settings.cache,
+            now_ms,
+            cursor,
+            private=self._authorize is not None,
+            chunks_url=self._settings.chunks_url,
+        )
         return reply_read(outcome, read, reading)
 
     async def _create(self, path: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive) -> Reply:

@@ -58,8 +58,16 @@ class Live:
         for task in self._waiting:
             task.cancel()
 
-    async def long_poll(self, path: str, read: Read, receive: Receive) -> Outcome | None:
-        """Return what a long-poll is answered with; None where nobody is left to be answered. Raises LogError."""
+    async def long_poll(
+        self, path: str, read: Read, receive: Receive, wait_seconds: float | None = None
+    ) -> Outcome | None:
+        """Return what a long-poll is answered with; None where nobody is left to be answered. Raises LogError.
+
+        `wait_seconds`: what this request may take of the time that the settings allow.
+        """
+        seconds = self._settings.long_poll_seconds
+        if wait_seconds is not None:
+            seconds = max(0.0, min(seconds, wait_seconds))
         offset = read.offset
         gone = asyncio.ensure_future(_departure(receive))
         try:
@@ -69,7 +77,7 @@ class Live:
                 if not isinstance(outcome, Page) or outcome.closed:
                     return outcome
                 offset = token_at(outcome.root.lineage, outcome.end)
-            waited = await self._wait(gone, path, offset, None, self._settings.long_poll_seconds)
+            waited = await self._wait(gone, path, offset, None, seconds)
             if waited is None and not gone.done():
                 return await self._log.read(path, offset)
             return waited

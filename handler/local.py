@@ -19,17 +19,15 @@ from multiprocessing.connection import Connection
 import uvicorn
 
 from handler.access_log import AccessLog
-from handler.app import AppSettings, StreamsApp, create_app
-from handler.auth import require_token
+from handler.app import StreamsApp
+from handler.assembly import build_app, log_settings, store_options
 from handler.body import AsgiApp
-from handler.core.caching import CacheRules
-from handler.live import LiveSettings
 from handler.settings import ServerSettings
 from handler.workers import Workers
 from storage.clock import Chance
-from storage.log import Log, LogSettings
+from storage.log import Log
 from storage.objects import Objects, StoreError
-from storage.opening import StoreOptions, open_objects
+from storage.opening import open_objects
 from storage.probe import UnfitStore, probe
 
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 s after which the usual proxies let go of an idle connection
@@ -104,14 +102,8 @@ def bind(settings: ServerSettings) -> socket.socket:
 
 async def open_store(settings: ServerSettings) -> Objects:
     """Open the store. Raises CannotStart."""
-    options = StoreOptions(
-        endpoint_url=settings.endpoint_url or None,
-        region=settings.region or None,
-        addressing=settings.addressing,
-        pool_size=settings.pool_size,
-    )
     try:
-        return await open_objects(settings.store, options)
+        return await open_objects(settings.store, store_options(settings))
     except ValueError as error:
         raise CannotStart(f"--store {error}") from error
     except StoreError as error:
@@ -126,22 +118,6 @@ async def check_store(objects: Objects) -> None:
         raise CannotStart(f"this store is unfit: {error}") from error
     except StoreError as error:
         raise CannotStart(f"the store cannot be used: {error}") from error
-
-
-def build_app(log: Log, settings: ServerSettings) -> StreamsApp:
-    """Return the application that the settings describe."""
-    tokens = [token.strip() for token in settings.bearer_token.split(",") if token.strip()]
-    return create_app(
-        log,
-        AppSettings(
-            max_body_bytes=settings.max_body,
-            public_url=settings.public_url,
-            trust_proxy=settings.trust_proxy,
-            cache=CacheRules(int(settings.history_max_age), int(settings.tail_max_age)),
-            live=LiveSettings(settings.long_poll_timeout, settings.sse_timeout),
-        ),
-        require_token(tokens) if tokens else None,
-    )
 
 
 def run(settings: ServerSettings, listener: socket.socket, ready: Callable[[], None], *, checked: bool) -> None:
@@ -166,7 +142,7 @@ async def _serve(
     try:
         if not checked:
             await check_store(objects)
-        log = Log(objects, LogSettings(page_bytes=settings.page_size, cache_bytes=settings.cache_size))
+        log = Log(objects, log_settings(settings))
         streams = build_app(log, settings)
         app: AsgiApp = AccessLog(streams) if settings.access_log else streams
         server = _Server(app, streams, settings, ready)

@@ -22,6 +22,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 4437  # section 13.1
     workers: int = 1
     store: str = "sqlite:streams.db"
+    s3_driver: str = "aioboto3"
     endpoint_url: str = ""
     region: str = ""
     addressing: str = "auto"
@@ -35,6 +36,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     history_max_age: float = 31_536_000.0
     tail_max_age: float = 0.0
     public_url: str = ""
+    chunks_url: str = ""
     trust_proxy: bool = False
     bearer_token: str = ""
     access_log: bool = False
@@ -125,6 +127,9 @@ OPTIONS = (
     Option("port", _whole(0, 65_535), "PORT", "the port to listen on; 0 takes a free one, which the banner names"),
     Option("workers", _whole(1, 256), "N", "processes that serve the port and share the store"),
     Option("store", str, "URL", "where the streams are: sqlite:file.db, s3://bucket/optional/prefix, or memory:"),
+    Option(
+        "s3_driver", _one_of("aioboto3", "obstore"), "NAME", "the client for S3: aioboto3, or obstore where installed"
+    ),
     Option("endpoint_url", _http_url, "URL", "of an S3 store that is not Amazon's, such as http://localhost:9000"),
     Option("region", str, "NAME", "of the bucket; by default what the AWS settings say"),
     Option("addressing", _one_of("auto", "path", "virtual"), "STYLE", "of buckets in URLs: auto, path or virtual"),
@@ -138,6 +143,12 @@ OPTIONS = (
     Option("history_max_age", parse_duration, "TIME", "how long caches may keep pages that can never change"),
     Option("tail_max_age", parse_duration, "TIME", "how long they may keep pages that end at the tail, 60s at most"),
     Option("public_url", _http_url, "URL", "what clients see the server as; by default what their requests say"),
+    Option(
+        "chunks_url",
+        _http_url,
+        "URL",
+        "where a CDN serves chunk objects; readers fetch history there, unasked for tokens",
+    ),
     Option("trust_proxy", parse_bool, "", "believe X-Forwarded-Host and X-Forwarded-Proto"),
     Option("bearer_token", str, "TOKEN", "ask for this bearer token; several, separated by commas, are all accepted"),
     Option("access_log", parse_bool, "", "write a line for every request"),

@@ -4,6 +4,7 @@ Each `reply_` ends in assert_never: an answer that the log learns to give is a t
 """
 
 from typing import assert_never
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +23,7 @@ from storage.core.admission import (
     StreamClosed,
     TailMoved,
 )
+from storage.core.keys import encode_path
 from storage.core.lineage import token_at
 from storage.core.offset import Sentinel
 from storage.core.producers import EpochNotAtZero, SequenceGap, StaleEpoch
@@ -210,6 +212,7 @@ class Reading(msgspec.Struct, frozen=True):
     now_ms: int
     cursor: str = ""  # of a live answer
     private: bool = False  # the request was authorised
+    chunks_url: str = ""  # where a CDN serves chunk objects to everybody
 
 
 Outcome = Page | NotFound | Gone | OffsetGone | OffsetInvalid
@@ -249,6 +252,9 @@ def _reply_page(page: Page, read: Read, reading: Reading) -> Reply:
         headers.append(_UP_TO_DATE)
     if page.closed:
         headers.append(_CLOSED)
+    chunks = chunks_after(page, reading)
+    if chunks:
+        headers.append(header(names.STREAM_CHUNKS, chunks))
     if read.live:
         if not page.closed:
             headers.append(header(names.STREAM_CURSOR, reading.cursor))
@@ -270,3 +276,23 @@ def _reply_page(page: Page, read: Read, reading: Reading) -> Reply:
     headers.append(header(names.CONTENT_TYPE, config.content_type))
     headers.append((b"content-length", str(len(page.body)).encode()))
     return Reply(200, headers, page.body)
+
+
+def chunks_after(page: Page, reading: Reading) -> str:
+    """Return where what follows the page may be read as chunk objects; empty where that would not be the same.
+
+    Not at the tail, where there is nothing yet; not in what a fork has inherited, which ends within a chunk; not where
+    reading asks for a token, or puts an expiry off, or an expiry would be outlived.
+    """
+    root = page.root
+    own = root.lineage[-1]
+    if (
+        not reading.chunks_url
+        or reading.private
+        or page.up_to_date
+        or token_at(root.lineage, page.end).generation != own.generation
+    ):
+        return ""
+    if root.config.ttl_seconds is not None or root.config.expires_at is not None:
+        return ""
+    return f"{reading.chunks_url}/{quote(encode_path(own.path), safe='')}"

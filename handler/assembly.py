@@ -1,0 +1,42 @@
+"""Turn the settings into what the parts are made with, wherever they run. Knows no server and opens nothing."""
+
+from handler.app import AppSettings, StreamsApp, create_app
+from handler.auth import require_token
+from handler.core.caching import CacheRules
+from handler.live import LiveSettings
+from handler.settings import ServerSettings
+from storage.log import Log, LogSettings
+from storage.opening import StoreOptions
+
+
+def store_options(settings: ServerSettings) -> StoreOptions:
+    """Return how the store is reached."""
+    return StoreOptions(
+        driver=settings.s3_driver,
+        endpoint_url=settings.endpoint_url or None,
+        region=settings.region or None,
+        addressing=settings.addressing,
+        pool_size=settings.pool_size,
+    )
+
+
+def log_settings(settings: ServerSettings) -> LogSettings:
+    """Return what the log takes of the settings."""
+    return LogSettings(page_bytes=settings.page_size, cache_bytes=settings.cache_size)
+
+
+def build_app(log: Log, settings: ServerSettings) -> StreamsApp:
+    """Return the application that the settings describe."""
+    tokens = [token.strip() for token in settings.bearer_token.split(",") if token.strip()]
+    return create_app(
+        log,
+        AppSettings(
+            max_body_bytes=settings.max_body,
+            public_url=settings.public_url,
+            chunks_url=settings.chunks_url,
+            trust_proxy=settings.trust_proxy,
+            cache=CacheRules(int(settings.history_max_age), int(settings.tail_max_age)),
+            live=LiveSettings(settings.long_poll_timeout, settings.sse_timeout),
+        ),
+        require_token(tokens) if tokens else None,
+    )
