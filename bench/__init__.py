@@ -1,0 +1,1 @@
+"""Commands that measure. Nothing here is part of the product."""
