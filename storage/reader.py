@@ -168,11 +168,10 @@ class Reader:
         end = tail.position if segment.high is None else segment.high
         if reached >= end:
             return pieces
+        room -= reached - at
         average = max(1, first.chunk.next // (first.chunk.index + 1))
-        named = await self._named(
-            prefix, reached, min(reached + room - (reached - at), end, reached + LISTED * average)
-        )
-        plan = plan_page(named, reached, room - (reached - at), is_json=root.is_json)
+        named = await self._named(prefix, reached, min(reached + room, end, reached + LISTED * average), average)
+        plan = plan_page(named, reached, room, is_json=root.is_json)
         gate = asyncio.Semaphore(self._tails.settings.parallel_gets)
 
         async def fetch(position: int) -> Cached | None:
@@ -180,12 +179,14 @@ class Reader:
                 return await self._fetch(prefix + keys.complement(position))
 
         for found in await asyncio.gather(*map(fetch, plan)):
-            if found is None or room <= 0 or found.chunk.next <= reached:
-                continue
+            if found is None or found.chunk.position > reached or room <= 0:
+                break  # what follows is not contiguous, or is the next page's
             piece = self._cut(root, segment, found, reached, room)
             pieces.append(piece)
             room -= piece.high - reached
             reached = piece.high
+            if reached < found.chunk.next:
+                break
         return pieces
 
     @staticmethod
@@ -214,14 +215,16 @@ class Reader:
         self._cache.put(key, entry)
         return entry
 
-    async def _named(self, prefix: str, low: int, high: int) -> list[Named]:
-        """List the chunks whose positions are in [low, high), ascending."""
+    async def _named(self, prefix: str, low: int, high: int, average: int) -> list[Named]:
+        """List the chunks whose positions are in [low, high), ascending, where `average` is their likely size."""
         while True:
-            entries = await reading(self._tails.objects.list(prefix, after=prefix + keys.complement(high)))
+            # A listing cannot be told where to end, only how long to be.
+            limit = min(LIST_LIMIT, 2 * (high - low) // average + 8)
+            entries = await reading(self._tails.objects.list(prefix, after=prefix + keys.complement(high), limit=limit))
             named = [Named(keys.parse_chunk_key(entry.key)[1], entry.size) for entry in reversed(entries)]
-            if len(entries) < LIST_LIMIT or named[0].position <= low:
+            if len(entries) < limit or named[0].position <= low:
                 return [chunk for chunk in named if chunk.position >= low]
-            high = low + (high - low) // 4  # the chunks here are smaller than the stream's average
+            high = low + (high - low) // 4  # the chunks here are smaller than the average
 
     # -- waiting
 
