@@ -8,10 +8,13 @@ from storage.core.chunk import Chunk
 
 
 class Cached(msgspec.Struct, frozen=True):
-    """A chunk and its body."""
+    """A chunk and its body, or the beginning of its body."""
 
     chunk: Chunk
     body: bytes
+    etag: str = ""  # of the version that is here; empty where it is not known
+    content_type: str = ""
+    size: int = 0  # bytes of the whole body
 
 
 class ChunkCache:

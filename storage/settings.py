@@ -2,6 +2,8 @@
 
 import msgspec
 
+from storage.core.compaction import Grouping
+
 
 class LogSettings(msgspec.Struct, frozen=True):
     """Sizes in bytes, times in seconds."""
@@ -9,6 +11,7 @@ class LogSettings(msgspec.Struct, frozen=True):
     page_bytes: int = 4 * 1024 * 1024  # a page of a read; below Lambda's 6 MB for a response
     group_bytes: int = 8 * 1024 * 1024  # what one chunk takes of the appends that wait
     cache_bytes: int = 64 * 1024 * 1024  # chunks kept by a process; they are immutable
+    grouping: Grouping = Grouping()  # what becomes one object, in the end
     cached_streams: int = 10_000  # tails kept by a process
     parallel_gets: int = 16  # chunks fetched at once for one page
     root_cache_seconds: float = 2.0  # how long a read that does not reach the tail may miss a deletion elsewhere

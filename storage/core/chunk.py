@@ -41,6 +41,7 @@ class Chunk(msgspec.Struct, frozen=True):
     sequence: str | None  # the last `Stream-Seq`
     producers: Mapping[str, Record]  # all of them, or what has changed since `table`
     table: str  # `<~key>/<write id>` of the spilled table under `state/…`; empty where there is none
+    count: int = 1  # chunks that it holds; more in a superset, whose `index` is its last one's
 
     @property
     def successor(self) -> int:
@@ -67,6 +68,8 @@ def encode_chunk(chunk: Chunk, generation: int) -> dict[str, str]:
         metadata["producers"] = encode_line(chunk.producers.items())
     if chunk.table:
         metadata["table"] = chunk.table
+    if chunk.count > 1:
+        metadata["count"] = str(chunk.count)
     return metadata
 
 
@@ -95,6 +98,7 @@ def decode_chunk(position: int, metadata: Mapping[str, str]) -> Chunk:
             sequence=None if sequence is None else unquote(sequence[1:]),
             producers=decode_line(metadata.get("producers", "")),
             table=metadata.get("table", ""),
+            count=int(metadata.get("count", "1")),
         )
     except (KeyError, ValueError) as error:
         raise DamagedChunk(f"{type(error).__name__}: {error}") from error
