@@ -104,9 +104,10 @@ class Bucket:
             raise AmbiguousWriteError(f"the write of {key} was not confirmed")
         raise ContentionError(f"the write of {key} was refused {self.settings.tries} times for no reason to be seen")
 
-    async def settle(self, key: str, body: bytes, metadata: Mapping[str, str], content_type: str) -> Head | None:
-        """Write a chunk and learn its fate: None if it stands there, else the head of what stands there instead.
+    async def settle(self, key: str, body: bytes, metadata: Mapping[str, str], content_type: str) -> Head | str:
+        """Write a chunk and learn its fate: its ETag if it stands there, else the head of what stands there instead.
 
+        The ETag is empty where the chunk has become part of a superset since.
         Raises UnavailableError (nothing written) and AmbiguousWriteError (its fate stayed unknown).
         """
         unknown = False
@@ -117,7 +118,7 @@ class Bucket:
                     key, body, IfAbsent(), content_type=content_type, cache_control=IMMUTABLE, metadata=metadata
                 )
                 if etag is not None:
-                    return None
+                    return etag
             except OutcomeUnknown as error:
                 unknown, failure = True, error
             except StoreUnavailable as error:
@@ -134,7 +135,9 @@ class Bucket:
                 head = None
             if head is not None:
                 # A resend can meet its own delayed first try: that is success.
-                return None if head.metadata.get("write-id") == metadata["write-id"] else head
+                if head.metadata.get("write-id") != metadata["write-id"]:
+                    return head
+                return head.etag if head.metadata == metadata else ""
             await self.pause(attempt)
         raise _failed(key, unknown, failure)
 

@@ -8,15 +8,17 @@ is never visible without its data, and no two creators share a generation. One t
 import msgspec
 
 from storage.bucket import Versioned
+from storage.cache import Cached
 from storage.core import keys
 from storage.core.admission import Append, Draft, InvalidBody, Tail, first_tail, tail_after
-from storage.core.chunk import encode_chunk
+from storage.core.chunk import Kind, encode_chunk
 from storage.core.json_mode import InvalidJson, parse_payload
 from storage.core.lineage import Lineage, fork_at
 from storage.core.offset import Offset
 from storage.core.root import Config, Origin, Root, State, media_type, next_generation
 from storage.errors import AmbiguousWriteError, ContentionError, UnavailableError
 from storage.forks import Departure, Fork, Forks, Refusal
+from storage.objects import Head
 from storage.streams import Gone, Stream
 from storage.tail import Tails
 
@@ -240,13 +242,21 @@ class Creator:
         draft = Draft(tail, media, live.created_ms)
         draft.admit(Append(creation.payload, media_type=media, close=creation.closed))
         chunk = draft.chunk(live.creation)
-        key = keys.chunks_of_generation(path, live.generation) + keys.complement(tail.key)
+        prefix = keys.chunks_of_generation(path, live.generation)
+        key = prefix + keys.complement(tail.key)
+        body = draft.body()
         metadata = encode_chunk(chunk, live.generation)
         try:
-            winner = await tails.bucket.settle(key, draft.body(), metadata, creation.config.content_type)
+            settled = await tails.bucket.settle(key, body, metadata, creation.config.content_type)
         except AmbiguousWriteError as error:
             raise UnavailableError(f"{path} was not created: {error}") from error  # no one can see `creating`
-        return tail_after(live.generation, chunk, {}) if winner is None else None
+        if isinstance(settled, Head):
+            return None
+        if chunk.kind is Kind.DATA:
+            entry = Cached(chunk, body, settled, creation.config.content_type, len(body))
+            tails.cache.put(key, entry)
+            tails.compactor.committed(prefix, entry)
+        return tail_after(live.generation, chunk, {})
 
 
 def _is_of(root: Root, creation: Root) -> bool:

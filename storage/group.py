@@ -15,6 +15,7 @@ from storage.core.chunk import Chunk, Kind, encode_chunk, fits
 from storage.core.producers import Record, encode_table, without_idle
 from storage.core.root import Root
 from storage.errors import ContentionError
+from storage.objects import Head
 from storage.observer import Observer
 from storage.streams import Gone, NotFound, Stream, Waiting
 from storage.tail import Tails
@@ -120,12 +121,14 @@ class Writer:
             metadata = encode_chunk(chunk, tail.generation)
         body = draft.body()
         key = stream.chunks + keys.complement(tail.key)
-        winner = await tails.bucket.settle(key, body, metadata, root.config.content_type)
-        if winner is not None:
-            await tails.adopt(stream, key, winner)
+        settled = await tails.bucket.settle(key, body, metadata, root.config.content_type)
+        if isinstance(settled, Head):
+            await tails.adopt(stream, key, settled)
             return False
         if chunk.kind is Kind.DATA:
-            self._cache.put(key, Cached(chunk, body))
+            entry = Cached(chunk, body, settled, root.config.content_type, len(body))
+            self._cache.put(key, entry)
+            tails.compactor.committed(stream.chunks, entry)
         stream.set_tail(tail_after(tail.generation, chunk, producers), at, is_end=True)
         stream.wake()
         return True

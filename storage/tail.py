@@ -10,6 +10,7 @@ import msgspec
 
 from storage.bucket import Bucket, reading
 from storage.cache import Cached, ChunkCache
+from storage.compact import Compactor
 from storage.core import keys, lifetime
 from storage.core.admission import Tail, first_tail, tail_after, tombstone
 from storage.core.chunk import Chunk, DamagedChunk, Kind, decode_chunk, encode_chunk
@@ -31,6 +32,7 @@ class Tails:
         self.settings = bucket.settings
         self.clock = bucket.clock
         self.cache = cache
+        self.compactor = Compactor(bucket, cache)
 
     # -- reading what is there
 
@@ -58,14 +60,21 @@ class Tails:
         stream.set_tail(tail, at, is_end=True)
 
     async def _tail_at(self, chunks: str, root: Root, newest: list[Entry]) -> Tail:
+        beginning = first_tail(root.generation, root.own.low)
         if not newest:
-            return first_tail(root.generation, root.own.low)
-        key = newest[0].key
-        head = await reading(self.objects.head(key))
-        if head is None:  # only a whole generation is ever removed
-            return msgspec.structs.replace(first_tail(root.generation, root.own.low), deleted=True)
-        chunk = self.decode(key, head)
-        return tail_after(root.generation, chunk, await self._table(chunks, chunk))
+            return beginning
+        for _ in range(self.settings.tries):
+            key = newest[0].key
+            head = await reading(self.objects.head(key))
+            if head is not None:
+                chunk = self.decode(key, head)
+                return tail_after(root.generation, chunk, await self._table(chunks, chunk))
+            # What lies inside a superset is reclaimed one day, once there is something newer than it; the newest goes
+            # only with its generation.
+            newest = await reading(self.objects.list(chunks, limit=1))
+            if not newest:
+                return msgspec.structs.replace(beginning, deleted=True)
+        raise ContentionError(f"the newest chunks under {chunks} went away as often as they were looked at")
 
     def decode(self, key: str, head: Head) -> Chunk:
         """Return the chunk that an object's metadata tells of. Raises DamageError."""
@@ -146,7 +155,9 @@ class Tails:
         generation = keys.parse_chunk_key(key)[0]
         chunk = self.decode(key, head)
         if body is not None and chunk.kind is Kind.DATA:
-            self.cache.put(key, Cached(chunk, body))
+            entry = Cached(chunk, body, head.etag, head.content_type, head.size)
+            self.cache.put(key, entry)
+            self.compactor.passed(stream.chunks, entry)
         tail = tail_after(generation, chunk, await self._table(stream.chunks, chunk))
         stream.set_tail(tail, stream.tail_at, is_end=False)
 
@@ -256,9 +267,9 @@ class Tails:
         at = self.clock.steady()
         chunk = tombstone(tail, write_id, self.clock.now_ms())
         key = stream.chunks + keys.complement(tail.key)
-        winner = await self.bucket.settle(key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream")
-        if winner is not None:
-            await self.adopt(stream, key, winner)
+        settled = await self.bucket.settle(key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream")
+        if isinstance(settled, Head):
+            await self.adopt(stream, key, settled)
             return False
         stream.set_tail(tail_after(tail.generation, chunk, {}), at, is_end=True)
         stream.wake()
