@@ -57,6 +57,19 @@ class Account:
         self.acknowledged_bytes = 0
         self.repeated = 0  # pieces that turned out to be there when they were sent again
         self.failed = 0  # requests that broke or were refused for the moment
+        self._more = asyncio.Condition()
+
+    async def acknowledge(self, size: int, *, repeated: bool) -> None:
+        """Enter an acknowledged piece."""
+        async with self._more:
+            self.acknowledged_bytes += size
+            self.repeated += repeated
+            self._more.notify_all()
+
+    async def reaches(self, size: int) -> None:
+        """Wait until so many bytes are acknowledged."""
+        async with self._more:
+            await self._more.wait_for(lambda: self.acknowledged_bytes >= size)
 
 
 async def write(
@@ -80,8 +93,7 @@ async def write(
                 await asyncio.sleep(0.05)
                 continue
             if answer.status_code in (200, 204):
-                account.acknowledged_bytes += len(piece)
-                account.repeated += answer.status_code == 204
+                await account.acknowledge(len(piece), repeated=answer.status_code == 204)
                 break
             assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
             account.failed += 1
@@ -93,9 +105,7 @@ async def kill_on_the_way(
 ) -> None:
     """Call `kill` whenever another share of the file has been acknowledged."""
     for n in range(times):
-        due = content.size * (n + 1) // (times + 1)
-        while account.acknowledged_bytes < due:
-            await asyncio.sleep(0.005)
+        await account.reaches(content.size * (n + 1) // (times + 1))
         await kill(n)
 
 
