@@ -82,8 +82,13 @@ def parse_path(raw_path: bytes, root_path: str) -> str | None:
 
     Section 6: a path with a `__ds` segment is never a stream.
     """
-    path = _below(normalise_path(raw_path.decode("latin-1")), root_path)
+    path = parse_any_path(raw_path, root_path)
     return None if names.RESERVED in path and names.RESERVED in path.split("/") else path
+
+
+def parse_any_path(raw_path: bytes, root_path: str) -> str:
+    """Return the path below the application's root, of a stream or not."""
+    return _below(normalise_path(raw_path.decode("latin-1")), root_path)
 
 
 def _below(path: str, root_path: str) -> str:
