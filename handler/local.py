@@ -20,8 +20,9 @@ import uvicorn
 
 from handler.access_log import AccessLog
 from handler.app import StreamsApp
-from handler.assembly import build_app, log_settings, store_options
+from handler.assembly import build_app, build_subscriptions, log_settings, store_options
 from handler.body import AsgiApp
+from handler.origin import OriginGuard
 from handler.settings import ServerSettings
 from handler.workers import Workers
 from storage.clock import Chance
@@ -143,10 +144,15 @@ async def _serve(
         if not checked:
             await check_store(objects)
         log = Log(objects, log_settings(settings))
-        streams = build_app(log, settings)
-        app: AsgiApp = AccessLog(streams) if settings.access_log else streams
+        subscriptions = build_subscriptions(log, settings, listener.getsockname()[0])
+        streams = build_app(log, settings, subscriptions)
+        app: AsgiApp = OriginGuard(streams, settings.origin_secret) if settings.origin_secret else streams
+        if settings.access_log:
+            app = AccessLog(app)
         server = _Server(app, streams, settings, ready)
+        subscriptions.start()
         await server.serve(sockets=[listener])
+        await subscriptions.aclose()
         await log.aclose()
     finally:
         await objects.aclose()

@@ -39,6 +39,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     chunks_url: str = ""
     trust_proxy: bool = False
     bearer_token: str = ""
+    loopback_webhooks: str = "auto"
+    origin_secret: str = ""
     access_log: bool = False
 
 
@@ -151,6 +153,13 @@ OPTIONS = (
     ),
     Option("trust_proxy", parse_bool, "", "believe X-Forwarded-Host and X-Forwarded-Proto"),
     Option("bearer_token", str, "TOKEN", "ask for this bearer token; several, separated by commas, are all accepted"),
+    Option("origin_secret", str, "SECRET", "answer only to requests with this X-Origin-Secret, which the CDN adds"),
+    Option(
+        "loopback_webhooks",
+        _one_of("auto", "yes", "no"),
+        "WHEN",
+        "send webhooks to this machine too, over http: auto does where the server listens on loopback",
+    ),
     Option("access_log", parse_bool, "", "write a line for every request"),
 )
 

@@ -56,13 +56,16 @@ class _SendOnce(AIOHTTPSession):
 class S3Objects:
     """A store in a bucket, bound to the loop that it was opened in."""
 
-    def __init__(self, client: "S3Client", bucket: str, prefix: str, connections: AsyncExitStack):
+    def __init__(
+        self, client: "S3Client", bucket: str, prefix: str, connections: AsyncExitStack, attempt_seconds: float
+    ):
         """Use `open`; `prefix` is empty or ends with a slash."""
         self.name = f"s3://{bucket}/{prefix}".rstrip("/")
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
         self._connections = connections
+        self._attempt_seconds = attempt_seconds  # the SDK's own timeouts do not run while a request is being sent
 
     @classmethod
     async def open(cls, bucket: str, prefix: str, options: StoreOptions) -> Self:
@@ -80,8 +83,9 @@ class S3Objects:
                 config=_config(options),
             )
         )
+        client.meta.events.register_last("before-call.s3", _do_not_ask_first)
         _resolve_the_endpoint_once(client)
-        return cls(client, bucket, prefix, connections)
+        return cls(client, bucket, prefix, connections, options.connect_timeout + options.read_timeout)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         if length == 0:
@@ -140,9 +144,10 @@ class S3Objects:
         if metadata:
             asked["Metadata"] = metadata
         try:
-            response = await self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=body, ContentType=content_type, **asked
-            )
+            async with asyncio.timeout(self._attempt_seconds):
+                response = await self._client.put_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Body=body, ContentType=content_type, **asked
+                )
         except Exception as error:
             if isinstance(error, sdk.ClientError):
                 # There is nothing to match at an absent key: 404, where 412 was to be expected.
@@ -183,7 +188,8 @@ class S3Objects:
 
     async def delete(self, key: str) -> None:
         try:
-            await self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            async with asyncio.timeout(self._attempt_seconds):
+                await self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
         except Exception as error:
             if isinstance(error, sdk.ClientError) and _code(error) == "NoSuchKey":
                 return
@@ -198,7 +204,8 @@ class S3Objects:
             if number:
                 await asyncio.sleep(pause_before(number))
             try:
-                return await attempt()
+                async with asyncio.timeout(self._attempt_seconds):
+                    return await attempt()
             except Exception as error:
                 if isinstance(error, sdk.ClientError):
                     if _status(error) == 416:
@@ -249,6 +256,15 @@ def _service_models(data_path: str | None) -> Loader:
     return create_loader(data_path)
 
 
+def preload() -> None:
+    """Read what the SDK knows of S3 now, and not when the first store is opened: before a process is snapshotted."""
+    loader = _service_models(_session().get_config_variable("data_path"))
+    for name in ("endpoints", "partitions", "sdk-default-configuration"):
+        loader.load_data(name)
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        loader.load_service_model("s3", kind)
+
+
 def _config(options: StoreOptions) -> AioConfig:
     addressing = options.addressing
     if addressing == "auto" and options.endpoint_url is not None:
@@ -271,6 +287,15 @@ def _config(options: StoreOptions) -> AioConfig:
 
 def _is_plain(endpoint_url: str | None) -> bool:
     return endpoint_url is not None and endpoint_url.lower().startswith("http:")
+
+
+def _do_not_ask_first(params: Any, **_: Any) -> None:
+    """Send a body along with its request, without asking the store first whether it wants it.
+
+    The SDK asks (`Expect: 100-continue`), which costs every write a round trip, and its HTTP library waits for the
+    permission without a timeout.
+    """
+    params["headers"].pop("Expect", None)
 
 
 def _resolve_the_endpoint_once(client: "S3Client") -> None:
