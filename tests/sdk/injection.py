@@ -2,8 +2,8 @@
 
     python -m tests.sdk.injection [--port N] [--store URL]
 
-An ASGI application around the real one, in tests only. It prints `listening <port>` once it serves. Waits are short, because the
-cases want a long-poll to be answered well within a second.
+An ASGI application around the real one, in tests only. It prints `listening <port>` once it serves. Waits are short,
+because the cases want a long-poll to be answered well within a second.
 """
 
 import argparse
@@ -89,8 +89,8 @@ class FaultInjection:
         if fault.get("delayMs"):
             await asyncio.sleep((fault["delayMs"] + random.random() * fault.get("jitterMs", 0)) / 1000)
         if fault.get("dropConnection"):
-            # uvicorn keeps the transport to itself; an application that raises before it answered has it closed, but says 500
-            # first. So the socket is shut under it.
+            # uvicorn keeps the transport to itself; an application that raises before it answered has it closed, but
+            # says 500 first. So the socket is shut under it.
             abort(send)
             return None
         if "status" in fault:

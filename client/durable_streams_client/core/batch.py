@@ -59,7 +59,10 @@ def frame_json(messages: Iterable[bytes]) -> bytes:
 
 def check_json(text: bytes) -> None:
     """Raise ValueError unless this is exactly one JSON value, which cannot spill over into its neighbours."""
-    load_json(text)
+    try:
+        load_json(text)
+    except ValueError as error:
+        raise ValueError(f"a message of a JSON stream must be one JSON value: {error}") from error
 
 
 def load_json(data: bytes) -> Any:

@@ -218,7 +218,12 @@ class ProducerCore:
                 failures += 1
                 yield from give_time(request, self._pace, failures, judge_failure(request, outcome))
             elif outcome.status in (200, 201, 204):
-                self.last = parse_appended(request, outcome)
+                appended = parse_appended(request, outcome)
+                if appended.duplicate and self._auto_claim and not batch.doubt:
+                    # This batch was never sent before, so it is an earlier holder of the id whose number this was.
+                    self._claim(batch, self.epoch)
+                    continue
+                self.last = appended
                 self._established = self._established or batch.era == self._era
                 return
             elif outcome.status == 403 and outcome.header(names.PRODUCER_EPOCH) is not None:
@@ -254,7 +259,7 @@ class ProducerCore:
         return reply.status == 409 and marked and not reply.says(names.STREAM_CLOSED)
 
     def _judge_fenced(self, batch: ProducedBatch, request: Request, reply: Reply) -> None:
-        """Claim the next epoch, unless that was done since the batch left. Raise Fenced if it is not to be claimed."""
+        """Claim the next epoch, or raise Fenced if it is not to be claimed."""
         fenced = error_of(request, reply)
         if not self._auto_claim:
             raise fenced
@@ -265,10 +270,14 @@ class ProducerCore:
                 status=reply.status,
                 headers=reply.headers,
             ) from fenced
+        current = parse_count(reply, names.PRODUCER_EPOCH)
+        if current is None or current >= MAX_NUMBER:
+            raise fenced
+        self._claim(batch, current)
+
+    def _claim(self, batch: ProducedBatch, current: int) -> None:
+        """Take the epoch after the `current` one, unless that was done since the batch left."""
         if batch.era == self._era:
-            current = parse_count(reply, names.PRODUCER_EPOCH)
-            if current is None or current >= MAX_NUMBER:
-                raise fenced
             self._begin_era(epoch=current + 1, seq=0)
             self._established = False
 

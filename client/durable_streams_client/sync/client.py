@@ -274,9 +274,9 @@ class Stream:
         """Make an idempotent producer. Sends nothing before the first message.
 
         Its id is its identity across restarts: a program that starts again uses the next `epoch`, or `auto_claim` to
-        take it from the server, and then whoever used the id before is Fenced. Without an id it gets a random one.
-        `seq` goes on within an epoch (`Producer.settled`). `on_error(error, messages)` is called from a thread of the
-        producer.
+        take it from the server, and then whoever used the id before is Fenced. The same epoch again means the same
+        batches again: the server drops what it has. Without an id it gets a random one. `seq` goes on within an epoch
+        (`Producer.settled`). `on_error(error, messages)` is called from a thread of the producer.
         """
         core = ProducerCore(
             self.url,
