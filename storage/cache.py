@@ -1,4 +1,8 @@
-"""Chunks that this process has seen, bounded in bytes. They are immutable, so nothing is ever invalidated."""
+"""Chunks that this process has seen, bounded in bytes.
+
+The bytes at a position never change, so nothing ever has to be invalidated; what is here may be the beginning of what
+is in the store by now.
+"""
 
 from collections import OrderedDict
 
@@ -34,14 +38,18 @@ class ChunkCache:
             self._entries.move_to_end(key)
         return entry
 
+    def drop(self, key: str) -> None:
+        """Forget a chunk of which there may be more by now."""
+        old = self._entries.pop(key, None)
+        if old is not None:
+            self._size -= len(old.body) + self._OVERHEAD_BYTES
+
     def put(self, key: str, entry: Cached) -> None:
         """Keep a chunk, unless it would push out most of the others."""
         cost = len(entry.body) + self._OVERHEAD_BYTES
         if cost > self._limit // 4:
             return
-        old = self._entries.pop(key, None)
-        if old is not None:
-            self._size -= len(old.body) + self._OVERHEAD_BYTES
+        self.drop(key)
         self._entries[key] = entry
         self._size += cost
         while self._size > self._limit:

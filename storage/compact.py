@@ -61,7 +61,7 @@ class Compactor:
         link = link_of(entry.chunk, entry.size, entry.etag, entry.content_type)
         run = self._runs.pop((prefix, link.position), None)
         if run is None:
-            if link.first % self._grouping.chunks:
+            if link.first % self._grouping.chunks or (prefix, link.next) in self._runs:
                 return
             run = _Run(Trail(self._grouping))
         self._runs[prefix, link.next] = run

@@ -188,4 +188,5 @@ class Log:
         for stream in self._streams:
             stream.wake()
         await asyncio.gather(*watchers, return_exceptions=True)
+        await self._reader.aclose()
         await self._tails.compactor.aclose()

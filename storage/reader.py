@@ -8,6 +8,7 @@ import asyncio
 
 import msgspec
 
+from storage.bodies import Bodies
 from storage.bucket import reading
 from storage.cache import Cached, ChunkCache
 from storage.core import keys
@@ -15,7 +16,7 @@ from storage.core.lineage import Segment, position_of, segment_at
 from storage.core.offset import Offset, Sentinel
 from storage.core.reading import Named, NotABoundary, Piece, cut, join, plan_page
 from storage.core.root import Root
-from storage.errors import ContentionError, DamageError, LogError
+from storage.errors import ContentionError, LogError
 from storage.objects import LIST_LIMIT
 from storage.streams import Gone, NotFound, Stream
 from storage.tail import Tails
@@ -54,6 +55,7 @@ class Reader:
     def __init__(self, tails: Tails, cache: ChunkCache) -> None:
         self._tails = tails
         self._cache = cache
+        self._bodies = Bodies(tails.bucket, cache)
 
     async def read(self, stream: Stream, offset: Offset | Sentinel, limit: int, wait_seconds: float) -> Outcome:
         """Return what follows the offset, at most about `limit` bytes; at the tail, wait for more. Raises LogError."""
@@ -155,10 +157,13 @@ class Reader:
         """Return what lies at a position that is before the tail: one chunk, or, where many follow, as many as fit."""
         segment = segment_at(root.lineage, at)
         prefix = keys.chunks_of_generation(segment.path, segment.generation)
-        first = await self._covering(prefix, at)
+        tail = stream.tail
+        first = await self._bodies.covering(prefix, at, is_json=root.is_json)
+        self._tails.compactor.passed(prefix, first)
+        if first.chunk.count > 1 or first.size > len(first.body):
+            return await self._piece_of_many(stream, root, segment, first, at, room)
         pieces = [self._cut(root, segment, first, at, room)]
         reached = pieces[0].high
-        tail = stream.tail
         if reached < first.chunk.next or reached - at >= room or tail is None:
             return pieces
         if segment.high is None and tail.index - first.chunk.index <= CHAIN_BEFORE_LIST:
@@ -176,11 +181,14 @@ class Reader:
 
         async def fetch(position: int) -> Cached | None:
             async with gate:
-                return await self._fetch(prefix + keys.complement(position))
+                return await self._bodies.fetch(prefix + keys.complement(position))
 
         for found in await asyncio.gather(*map(fetch, plan)):
             if found is None or found.chunk.position > reached or room <= 0:
                 break  # what follows is not contiguous, or is the next page's
+            self._tails.compactor.passed(prefix, found)
+            if found.size > len(found.body):
+                break  # it is read in parts
             piece = self._cut(root, segment, found, reached, room)
             pieces.append(piece)
             room -= piece.high - reached
@@ -194,26 +202,19 @@ class Reader:
         high = found.chunk.next if segment.high is None else min(found.chunk.next, segment.high)
         return cut(found.body, found.chunk.position, at, high, room, is_json=root.is_json)
 
-    async def _covering(self, prefix: str, at: int) -> Cached:
-        """Return the chunk that holds a position before the tail: by its key, else by a floor LIST."""
-        found = await self._fetch(prefix + keys.complement(at))
-        if found is None or found.chunk.next <= at:
-            below = await reading(self._tails.objects.list(prefix, after=prefix + keys.complement(at), limit=1))
-            found = await self._fetch(below[0].key) if below else None
-        if found is None or found.chunk.next <= at:
-            raise DamageError(f"no chunk under {prefix} holds position {at}, which is before the stream's end")
-        return found
-
-    async def _fetch(self, key: str) -> Cached | None:
-        cached = self._cache.get(key)
-        if cached is not None:
-            return cached
-        found = await reading(self._tails.objects.get(key))
-        if found is None:
-            return None
-        entry = Cached(self._tails.decode(key, found.head), found.body)
-        self._cache.put(key, entry)
-        return entry
+    async def _piece_of_many(
+        self, stream: Stream, root: Root, segment: Segment, found: Cached, at: int, room: int
+    ) -> list[Piece]:
+        """Take a piece of a chunk that is large, or of a superset, after which others are likely to follow."""
+        prefix = keys.chunks_of_generation(segment.path, segment.generation)
+        end = segment.high if segment.high is not None else at if stream.tail is None else stream.tail.position
+        while True:
+            high = found.chunk.next if segment.high is None else min(found.chunk.next, segment.high)
+            piece = await self._bodies.piece(prefix, found, at, high, room, is_json=root.is_json)
+            if piece is not None:
+                self._bodies.read_ahead(prefix, found, piece.high, end)
+                return [piece]
+            found = await self._bodies.covering(prefix, at, is_json=root.is_json)
 
     async def _named(self, prefix: str, low: int, high: int, average: int) -> list[Named]:
         """List the chunks whose positions are in [low, high), ascending, where `average` is their likely size."""
@@ -225,6 +226,10 @@ class Reader:
             if len(entries) < limit or named[0].position <= low:
                 return [chunk for chunk in named if chunk.position >= low]
             high = low + (high - low) // 4  # the chunks here are smaller than the average
+
+    async def aclose(self) -> None:
+        """Let go of what was fetched for nobody yet."""
+        await self._bodies.aclose()
 
     # -- waiting
 

@@ -77,12 +77,9 @@ class Trail:
             return ()
         end = links[-1].last + 1
         span = self._grouping.chunks
-        while end % span == 0:
-            at = next((n for n, link in enumerate(links) if link.first == end - span), None)
-            if at is None:
-                return ()  # nor is the beginning of any larger group here
-            group = links[at:]
-            if len(group) > 1:
+        while end % span == 0 and links[0].first <= end - span:
+            group = [link for link in links if link.first >= end - span]
+            if len(group) > 1 and group[0].first == end - span:
                 if is_worth_it(self._grouping, group):
                     return group
                 links.clear()
