@@ -67,12 +67,11 @@ def parse_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     pairs = list(raw)
     headers = dict(pairs)
     if len(headers) != len(pairs):
-        seen: set[bytes] = set()
+        first: dict[bytes, bytes] = {}
         for name, value in pairs:
-            if name in seen and name in _SINGLE and headers[name] != value:
+            if first.setdefault(name, value) != value and name in _SINGLE:
                 field = name.decode("latin-1")
                 raise Unacceptable("repeated-header", field, f"{field} is there twice, with different values; send one")
-            seen.add(name)
     return headers
 
 
