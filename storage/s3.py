@@ -233,9 +233,10 @@ class S3Objects:
             case sdk.SSLError():
                 return StoreRefused(f"{where}: no secure connection: {error}")
             case sdk.BotoCoreError() | aiohttp.ClientError() | TimeoutError() | OSError():
+                said = str(error) or f"no answer within {self._attempt_seconds:g} s"
                 if not writing or not _may_have_been_sent(error):
-                    return StoreUnavailable(f"{where}: {error}")
-                return OutcomeUnknown(f"{where}: {error}")
+                    return StoreUnavailable(f"{where}: {said}")
+                return OutcomeUnknown(f"{where}: {said}")
             case _:
                 return error
 

@@ -29,7 +29,7 @@ from storage.objects import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.sqlite_file import open_file, open_memory
+from storage.sqlite_file import BUSY_SECONDS, open_file, open_memory
 from storage.sqlite_lanes import (
     CREATE,
     DELETE,
@@ -82,10 +82,17 @@ class SqliteObjects:
         self._reads: Lane
 
     @classmethod
-    async def open(cls, path: Path, *, now_ms: Callable[[], int] = _clock_ms) -> Self:
-        """Open the file, which is made if it is missing."""
+    async def open(
+        cls, path: Path, *, now_ms: Callable[[], int] = _clock_ms, busy_seconds: float = BUSY_SECONDS
+    ) -> Self:
+        """Open the file, which is made if it is missing.
+
+        `busy_seconds`: how long a commit waits for other processes that write to the file.
+        """
         store = cls(f"sqlite:{path}")
-        writer, *readers = await asyncio.to_thread(lambda: [open_file(path, store.name) for _ in range(1 + READERS)])
+        writer, *readers = await asyncio.to_thread(
+            lambda: [open_file(path, store.name, busy_seconds) for _ in range(1 + READERS)]
+        )
         write, read = partial(write_together, store.name, now_ms), partial(read_each, store.name)
         store._writes = Threads("sqlite-writer", [writer], write, MOST_AT_ONCE)
         store._reads = Threads("sqlite-reader", readers, read, 1)

@@ -32,18 +32,18 @@ def open_memory() -> sqlite3.Connection:
     return connection
 
 
-def open_file(path: Path, name: str) -> sqlite3.Connection:
+def open_file(path: Path, name: str, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Return a connection to the store in the file, made if it is missing; any thread may use it, one at a time.
 
     Raises StoreRefused for a file that is not a store, StoreUnavailable for one that others hold on to.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + busy_seconds
     while True:
         connection: sqlite3.Connection | None = None
         try:
             # No statement is ever made up at run time, so all of them fit the cache and are compiled once.
             connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
             )
             _set_up(connection, name)
         except (sqlite3.Error, StoreError) as error:
@@ -105,7 +105,7 @@ def in_words(error: sqlite3.Error, name: str, doing: str, *, committing: bool = 
     where = f"{name}: {doing}"
     match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreUnavailable(f"{where}: another process has held the file locked for {BUSY_SECONDS:g} s")
+            return StoreUnavailable(f"{where}: another process keeps the file locked")
         case sqlite3.SQLITE_FULL:
             return StoreUnavailable(f"{where}: the disk is full")
         case sqlite3.SQLITE_NOTADB:
