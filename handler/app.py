@@ -28,7 +28,7 @@ from handler.core.problems import (
     reply_problem,
     reply_unacceptable,
 )
-from handler.core.requests import parse_append, parse_create, parse_headers, parse_path, parse_read
+from handler.core.requests import parse_any_path, parse_append, parse_create, parse_headers, parse_path, parse_read
 from handler.core.responses import (
     Reading,
     reply_appended,
@@ -37,8 +37,10 @@ from handler.core.responses import (
     reply_head,
     reply_read,
 )
+from handler.core.subscription_requests import parse_control
 from handler.live import Live, LiveSettings
 from handler.reserved import reserved_routes
+from handler.subscriptions import SubscriptionService
 from storage.core.keys import PATH_BYTES
 from storage.errors import LogError
 from storage.log import Log, PathTooLong
@@ -70,23 +72,32 @@ class AppSettings(msgspec.Struct, frozen=True):
     live: LiveSettings = LiveSettings()
 
 
-def create_app(log: Log, settings: AppSettings | None = None, authorize: Authorize | None = None) -> "StreamsApp":
-    """Return the ASGI application over a log, which stays the caller's to close.
+def create_app(
+    log: Log,
+    settings: AppSettings | None = None,
+    authorize: Authorize | None = None,
+    subscriptions: SubscriptionService | None = None,
+) -> "StreamsApp":
+    """Return the ASGI application over a log, which stays the caller's to close; `subscriptions` does so too.
 
-    `authorize`: asked for every request but a preflight and the health check, see handler/auth.py.
+    `authorize`: asked for every request but a preflight, the health check and what has a token of its own, see
+    handler/auth.py.
     """
-    return StreamsApp(log, settings or AppSettings(), authorize)
+    return StreamsApp(log, settings or AppSettings(), authorize, subscriptions)
 
 
 class StreamsApp:
     """An ASGI application."""
 
-    def __init__(self, log: Log, settings: AppSettings, authorize: Authorize | None) -> None:
+    def __init__(
+        self, log: Log, settings: AppSettings, authorize: Authorize | None, subscriptions: SubscriptionService | None
+    ) -> None:
         self._log = log
         self._settings = settings
         self._authorize = authorize
         self._live = Live(log, settings.live)
         self._reserved = reserved_routes(log)
+        self._subscriptions = subscriptions
 
     def drain(self) -> None:
         """Answer all who wait for a stream to grow, and let nobody wait any more: the server is about to stop."""
@@ -100,11 +111,14 @@ class StreamsApp:
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         path = parse_path(raw_path, scope.get("root_path", ""))
         method = scope["method"]
+        headers: dict[bytes, bytes] = {}
         try:
+            headers = parse_headers(scope["headers"])
             if path is None:
-                await self._answer_reserved(method, raw_path, scope, receive, send)
-                return
-            reply = await self._reply(method, path, scope, receive, send)
+                path = parse_any_path(raw_path, scope.get("root_path", ""))
+                reply = await self._answer_reserved(method, path, headers, scope, receive, send)
+            else:
+                reply = await self._reply(method, path, headers, scope, receive, send)
         except Unacceptable as error:
             reply = reply_unacceptable(error)
         except LogError as error:
@@ -121,14 +135,15 @@ class StreamsApp:
             reply = _INTERNAL
         if reply is None:
             return
-        headers = reply.headers
-        if method == "GET" or method == "HEAD" or _has_origin(scope):
-            headers = headers + CORS
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        answer = reply.headers
+        if method == "GET" or method == "HEAD" or (b"origin" in headers and method != "OPTIONS"):
+            answer = answer + CORS
+        await send({"type": "http.response.start", "status": reply.status, "headers": answer})
         await send({"type": "http.response.body", "body": reply.body if method != "HEAD" else b""})
 
-    async def _reply(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> Reply | None:
-        headers = parse_headers(scope["headers"])
+    async def _reply(
+        self, method: str, path: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> Reply | None:
         if self._authorize is not None and method != "OPTIONS":
             refused = await self._judge(method, path, headers)
             if refused is not None:
@@ -181,12 +196,12 @@ class StreamsApp:
             refused = await self._judge("GET", creation.fork.source, headers)
             if refused is not None:
                 return refused
-        return reply_created(await self._log.create(path, creation), self._location(path, headers, scope))
+        return reply_created(await self._log.create(path, creation), f"{self._base(headers, scope)}/{path}")
 
-    def _location(self, path: str, headers: dict[bytes, bytes], scope: Scope) -> str:
-        """Return the stream's absolute URL, on the base that the client used."""
+    def _base(self, headers: dict[bytes, bytes], scope: Scope) -> str:
+        """Return what the client sees the application's root as, without a slash at its end."""
         if self._settings.public_url:
-            return f"{self._settings.public_url.rstrip('/')}/{path}"
+            return self._settings.public_url.rstrip("/")
         scheme = scope.get("scheme", "http")
         host = headers.get(b"host", b"").decode("latin-1")
         if self._settings.trust_proxy:
@@ -195,7 +210,7 @@ class StreamsApp:
         if not host:
             server = scope.get("server") or ("localhost", None)
             host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
-        return f"{scheme}://{host}{quote(scope.get('root_path', ''))}/{path}"
+        return f"{scheme}://{host}{quote(scope.get('root_path', ''))}"
 
     async def _judge(self, method: str, path: str, headers: dict[bytes, bytes]) -> Reply | None:
         """Ask the hook; return what the request is refused with, if it is."""
@@ -207,24 +222,26 @@ class StreamsApp:
             return None
         return _REPLY_403 if access is Access.FORBIDDEN else _REPLY_401
 
-    async def _answer_reserved(self, method: str, raw_path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        path = raw_path.decode("latin-1")
-        if self._authorize is not None and method != "OPTIONS" and not path.endswith("/__ds/health"):
-            refused = await self._judge(method, path, parse_headers(scope["headers"]))
+    async def _answer_reserved(
+        self, method: str, path: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> Reply | None:
+        """Return the answer; None where it has been sent."""
+        control = parse_control(path)
+        is_open = path == f"{names.RESERVED}/health" or (control is not None and control.has_own_token)
+        if self._authorize is not None and method != "OPTIONS" and not is_open:
+            refused = await self._judge(method, f"/{path}", headers)
             if refused is not None:
-                await send({"type": "http.response.start", "status": refused.status, "headers": refused.headers + CORS})
-                await send({"type": "http.response.body", "body": refused.body})
-                return
+                return refused
+        if control is not None and self._subscriptions is not None:
+            base = self._base(headers, scope)
+            return await self._subscriptions.answer(control, method, headers, scope["query_string"], receive, base)
         await self._reserved(scope, receive, send)
+        return None
 
     def _reply_too_large(self) -> Reply:
         limit = self._settings.max_body_bytes
         sentence = f"The body is too large; accepted are at most {limit} bytes in one request."
         return reply_problem(413, "body-too-large", sentence, "body")
-
-
-def _has_origin(scope: Scope) -> bool:
-    return any(name == b"origin" for name, _ in scope["headers"])
 
 
 def _first(headers: dict[bytes, bytes], name: bytes) -> str:

@@ -1,10 +1,13 @@
 """Turn the settings into what the parts are made with, wherever they run. Knows no server and opens nothing."""
 
+import ipaddress
+
 from handler.app import AppSettings, StreamsApp, create_app
 from handler.auth import require_token
 from handler.core.caching import CacheRules
 from handler.live import LiveSettings
 from handler.settings import ServerSettings
+from handler.subscriptions import SubscriptionService, SubscriptionSettings
 from storage.log import Log, LogSettings
 from storage.opening import StoreOptions
 
@@ -25,7 +28,20 @@ def log_settings(settings: ServerSettings) -> LogSettings:
     return LogSettings(page_bytes=settings.page_size, cache_bytes=settings.cache_size)
 
 
-def build_app(log: Log, settings: ServerSettings) -> StreamsApp:
+def build_subscriptions(log: Log, settings: ServerSettings, host: str) -> SubscriptionService:
+    """Return the service that the settings describe. `host`: the address that the server listens on."""
+    is_local = _is_loopback(host) if settings.loopback_webhooks == "auto" else settings.loopback_webhooks == "yes"
+    return SubscriptionService(log, SubscriptionSettings(allow_loopback=is_local))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def build_app(log: Log, settings: ServerSettings, subscriptions: SubscriptionService | None = None) -> StreamsApp:
     """Return the application that the settings describe."""
     tokens = [token.strip() for token in settings.bearer_token.split(",") if token.strip()]
     return create_app(
@@ -39,4 +55,5 @@ def build_app(log: Log, settings: ServerSettings) -> StreamsApp:
             live=LiveSettings(settings.long_poll_timeout, settings.sse_timeout),
         ),
         require_token(tokens) if tokens else None,
+        subscriptions,
     )
