@@ -112,15 +112,16 @@ class Writer:
     async def _put(self, stream: Stream, root: Root, tail: Tail, draft: Draft) -> bool:
         """Write the draft as the next chunk; False if another chunk stands there, which is adopted."""
         tails = self._tails
+        prefix = keys.chunks_of_generation(stream.path, tail.generation)  # the stream may be another one by and by
         at = tails.clock.steady()
         chunk = draft.chunk(tails.bucket.chance.new_id())
         metadata = encode_chunk(chunk, tail.generation)
         producers = {**tail.producers, **draft.changed} if chunk.table else {}
         if not fits(metadata):
-            chunk, producers = await self._spill(stream, tail, chunk)
+            chunk, producers = await self._spill(prefix, tail, chunk)
             metadata = encode_chunk(chunk, tail.generation)
         body = draft.body()
-        key = stream.chunks + keys.complement(tail.key)
+        key = prefix + keys.complement(tail.key)
         settled = await tails.bucket.settle(key, body, metadata, root.config.content_type)
         if isinstance(settled, Head):
             await tails.adopt(stream, key, settled)
@@ -128,17 +129,17 @@ class Writer:
         if chunk.kind is Kind.DATA:
             entry = Cached(chunk, body, settled, root.config.content_type, len(body))
             self._cache.put(key, entry)
-            tails.compactor.committed(stream.chunks, entry)
+            tails.compactor.committed(prefix, entry)
         stream.set_tail(tail_after(tail.generation, chunk, producers), at, is_end=True)
         stream.wake()
         return True
 
-    async def _spill(self, stream: Stream, tail: Tail, chunk: Chunk) -> tuple[Chunk, dict[str, Record]]:
+    async def _spill(self, prefix: str, tail: Tail, chunk: Chunk) -> tuple[Chunk, dict[str, Record]]:
         """Write the whole producer table under the write id of the chunk that will name it, and confirm it."""
         tails = self._tails
         idle_ms = int(tails.settings.producer_idle_seconds * 1000)
         table = without_idle({**tail.producers, **chunk.producers}, chunk.at_ms, idle_ms)
         name = f"{keys.complement(tail.key)}/{chunk.write_id}"
-        key = stream.chunks.replace("chunk/", "state/", 1) + name
+        key = prefix.replace("chunk/", "state/", 1) + name
         await tails.bucket.write_once(key, encode_table(chunk.write_id, table))
         return msgspec.structs.replace(chunk, producers={}, table=name), table

@@ -55,11 +55,12 @@ class Tails:
         if not newest or keys.parse_chunk_key(newest[0].key)[0] != root.generation:
             # The two were not read at one instant: only under the root's own generation does the list say anything.
             newest = await reading(self.objects.list(stream.chunks, limit=1))
-        tail = await self._tail_at(stream.chunks, root, newest)
+        tail = await self._tail_at(root, newest)
         await self._load_touch(stream, root)
         stream.set_tail(tail, at, is_end=True)
 
-    async def _tail_at(self, chunks: str, root: Root, newest: list[Entry]) -> Tail:
+    async def _tail_at(self, root: Root, newest: list[Entry]) -> Tail:
+        chunks = keys.chunks_of_generation(root.own.path, root.generation)  # the stream may be another one by and by
         beginning = first_tail(root.generation, root.own.low)
         if not newest:
             return beginning
@@ -68,7 +69,7 @@ class Tails:
             head = await reading(self.objects.head(key))
             if head is not None:
                 chunk = self.decode(key, head)
-                return tail_after(root.generation, chunk, await self._table(chunks, chunk))
+                return tail_after(root.generation, chunk, await self._table(key, chunk))
             # What lies inside a superset is reclaimed one day, once there is something newer than it; the newest goes
             # only with its generation.
             newest = await reading(self.objects.list(chunks, limit=1))
@@ -83,10 +84,10 @@ class Tails:
         except DamagedChunk as error:
             raise DamageError(f"{key} is not a chunk: {error}") from error
 
-    async def _table(self, chunks: str, chunk: Chunk) -> dict[str, Record]:
+    async def _table(self, chunk_key: str, chunk: Chunk) -> dict[str, Record]:
         if not chunk.table:
             return {}
-        key = chunks.replace("chunk/", "state/", 1) + chunk.table
+        key = _prefix(chunk_key).replace("chunk/", "state/", 1) + chunk.table
         found = await reading(self.objects.get(key))
         try:
             if found is not None:
@@ -157,8 +158,8 @@ class Tails:
         if body is not None and chunk.kind is Kind.DATA:
             entry = Cached(chunk, body, head.etag, head.content_type, head.size)
             self.cache.put(key, entry)
-            self.compactor.passed(stream.chunks, entry)
-        tail = tail_after(generation, chunk, await self._table(stream.chunks, chunk))
+            self.compactor.passed(_prefix(key), entry)
+        tail = tail_after(generation, chunk, await self._table(key, chunk))
         stream.set_tail(tail, stream.tail_at, is_end=False)
 
     async def jump(self, stream: Stream) -> None:
@@ -169,7 +170,7 @@ class Tails:
         at = self.clock.steady()
         newest = await reading(self.objects.list(stream.chunks, limit=1))
         if newest and keys.parse_chunk_key(newest[0].key)[1] >= tail.key:
-            stream.set_tail(await self._tail_at(stream.chunks, root, newest), at, is_end=False)
+            stream.set_tail(await self._tail_at(root, newest), at, is_end=False)
 
     # -- is there a stream
 
@@ -309,3 +310,8 @@ class Tails:
         found = await self.bucket.read_root(keys.root_key(origin.path))
         if found is not None and found.root.generation == origin.generation and found.root.state is State.SOFT:
             await self.finish(origin.path, origin.generation)
+
+
+def _prefix(chunk_key: str) -> str:
+    """Return the prefix of the chunk's generation. The stream's own may be another one's by the time of an answer."""
+    return chunk_key[: chunk_key.rindex("/") + 1]
