@@ -35,6 +35,9 @@ MIXES = {
     "appends": Mix(),
     "producers": Mix(append=0.5, produce=5.0, retry=4.0, close=0.3, append_and_close=0.4, delete=0.2, create=0.3),
     "spilled": Mix(append=0.3, produce=6.0, retry=2.0, long_ids=1.0, read=0.5, calls=(4, 6, 8)),
+    "spilled lifecycle": Mix(
+        append=0.3, produce=5.0, retry=1.0, delete=0.7, create=1.2, long_ids=1.0, calls=(4, 6, 8), processes=(1, 2)
+    ),
     "lifecycle": Mix(delete=0.8, create=1.2, exists=0.5),
     "creations": Mix(
         append=0.5, produce=0.3, retry=0.3, read=0.7, wait=0.1, create=3.0, delete=1.0, exists=0.2, clients=(2, 3, 4)

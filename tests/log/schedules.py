@@ -151,3 +151,20 @@ def alive(world: World) -> list[Process]:
 async def until(world: World, seconds: float) -> None:
     """Let time go by."""
     await asyncio.sleep(seconds)
+
+
+class Holding(InOrder):
+    """In order, but requests of a process that begin with a text are held back until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: str | None = None
+
+    def turn(self, world: World, timer: float | None) -> None:
+        kept = [request for request in world.pending if self.holds(request)]
+        world.pending = [request for request in world.pending if not self.holds(request)]
+        super().turn(world, timer)
+        world.pending = kept + world.pending
+
+    def holds(self, request: Request) -> bool:
+        return self.held is not None and str(request).startswith(self.held)
