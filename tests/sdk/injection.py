@@ -73,7 +73,7 @@ class FaultInjection:
         fault = self._faults.get(scope["path"])
         if fault is None or scope["method"] == "OPTIONS":
             return None
-        if fault.get("method", scope["method"]).upper() != scope["method"]:
+        if str(fault.get("method", scope["method"])).upper() != scope["method"]:
             return None
         if random.random() >= fault.get("probability", 1):
             return None

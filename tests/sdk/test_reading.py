@@ -18,6 +18,7 @@ from durable_streams_client import (
 from durable_streams_client.core.batch import Batch, join_deliveries
 from durable_streams_client.core.exchange import Lost, Opened, Pace, Reply, Request
 from durable_streams_client.core.reading import Reading
+from durable_streams_client.errors import DurableStreamError
 from durable_streams_client.models import Live
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,11 @@ LIVE_MODES: list[Live] = [False, True, "long-poll", "sse"]
 
 def make_reading(driver: Driver, live: Live, cdn: Cdn | None = None, pace: Pace = PATIENT) -> Reading:
     return Reading(ORIGIN, live, pace, pace, clock=driver.clock, nonce=lambda: "fresh", cdn=cdn)
+
+
+def no_sse(request: Request) -> tuple[Opened | Reply | Lost, list[Any]]:
+    """Serve nobody, for reads that are not to try."""
+    return Lost("unused", sent=False), []
 
 
 def drive(
@@ -91,7 +97,8 @@ def test_no_fault_makes_a_follower_miss_or_repeat_a_byte(
     faults = data.draw(st.lists(st.sampled_from(["lost", "503", "cut", "none"]), max_size=20))
 
     def next_fault() -> str:
-        if coming and data.draw(st.booleans()):
+        grows: bool = data.draw(st.booleans())
+        if coming and grows:
             stream.units.append(coming.pop(0))
         return faults.pop(0) if faults else "none"
 
@@ -153,7 +160,7 @@ def test_now_is_settled_before_going_live_so_that_a_broken_first_request_skips_n
             return lost.pop()
         return stream.answer(request)
 
-    driver = Driver(serve, lambda request: (Lost("unused", sent=False), []))
+    driver = Driver(serve, no_sse)
     batches = driver.run(
         make_reading(driver, "long-poll").flow(Position("now")), until=lambda batches: bool(batches[-1].data)
     )
@@ -164,7 +171,7 @@ def test_now_is_settled_before_going_live_so_that_a_broken_first_request_skips_n
 @pytest.mark.parametrize("live", ["long-poll", True])
 def test_text_is_followed_by_long_poll_where_the_mode_is_left_to_the_client(live: Live) -> None:
     stream = SimulatedStream([b"a"], content_type="text/plain; charset=utf-8")
-    driver = Driver(stream.answer, lambda request: (Lost("unused", sent=False), []))
+    driver = Driver(stream.answer, no_sse)
     flow = make_reading(driver, live).flow(Position())
 
     def grown(batches: list[Batch]) -> bool:
@@ -228,7 +235,7 @@ def test_events_of_an_unknown_type_are_skipped() -> None:
 
 def test_cursors_are_echoed_in_live_requests_and_nowhere_else() -> None:
     stream = SimulatedStream([b"a"])
-    driver = Driver(stream.answer, lambda request: (Lost("unused", sent=False), []))
+    driver = Driver(stream.answer, no_sse)
     flow = make_reading(driver, "long-poll").flow(Position())
 
     def seen(batches: list[Batch]) -> bool:
@@ -241,13 +248,13 @@ def test_cursors_are_echoed_in_live_requests_and_nowhere_else() -> None:
     assert cursors[2:] == ["101", "102", "103"][: len(cursors) - 2]
 
 
-def test_errors_of_a_read_say_what_the_caller_can_do() -> None:
-    for status, kind in ((400, InvalidOffset), (404, NotFound), (503, Unavailable)):
-        driver = Driver(lambda request, status=status: Reply(status, {}), lambda request: (Lost("", sent=False), []))
-        flow = make_reading(driver, False, pace=IMPATIENT).flow(Position("x"))
-        with pytest.raises(kind) as caught:
-            driver.run(flow, until=lambda batches: False)
-        assert caught.value.status == status
+@pytest.mark.parametrize(("status", "kind"), [(400, InvalidOffset), (404, NotFound), (503, Unavailable)])
+def test_errors_of_a_read_say_what_the_caller_can_do(status: int, kind: type[DurableStreamError]) -> None:
+    driver = Driver(lambda request: Reply(status, {}), no_sse)
+    flow = make_reading(driver, False, pace=IMPATIENT).flow(Position("x"))
+    with pytest.raises(kind) as caught:
+        driver.run(flow, until=lambda batches: False)
+    assert caught.value.status == status
 
 
 def test_failures_are_counted_anew_after_every_success() -> None:
@@ -255,7 +262,7 @@ def test_failures_are_counted_anew_after_every_success() -> None:
     answers = iter([False, True] * 10)
     driver = Driver(
         lambda request: stream.answer(request) if next(answers) else Reply(503, {}),
-        lambda request: (Lost("unused", sent=False), []),
+        no_sse,
     )
     flow = make_reading(driver, False, pace=Pace(Retry(max_retries=1), lambda: 0.0)).flow(Position())
     assert b"".join(batch.data for batch in driver.run(flow, until=lambda batches: False)) == b"abc"
@@ -302,11 +309,16 @@ def test_a_cache_that_answers_every_offset_with_the_first_page_is_passed_by(live
 def test_a_cache_that_cannot_be_passed_by_is_an_error_and_delivers_nothing_twice() -> None:
     stream = SimulatedStream([b"a", b"b", b"c"], page=1)
     first = stream.answer(Request("GET", ORIGIN, params={"offset": "-1"}))
-    driver = Driver(lambda request: first, lambda request: (Lost("unused", sent=False), []))
-    delivered = []
+    driver = Driver(lambda request: first, no_sse)
+    delivered: list[bytes] = []
+
+    def note(batches: list[Batch]) -> bool:
+        delivered.append(batches[-1].data)
+        return False
+
     flow = make_reading(driver, False).flow(Position())
     with pytest.raises(StaleCache):
-        driver.run(flow, until=lambda batches: delivered.append(batches[-1].data) is not None)
+        driver.run(flow, until=note)
     assert delivered == [b"a"]
     assert driver.requests[-1].params["cache_buster"] == "fresh"
     assert driver.requests[-1].headers["Cache-Control"] == "no-cache"
@@ -328,26 +340,23 @@ def test_a_cdn_that_replays_old_events_is_passed_by() -> None:
     assert [batch.data for batch in delivered if batch.data] == [b"a", b"b"]
 
 
-def test_a_cdn_that_remembers_a_404_or_fails_has_the_origin_asked() -> None:
-    for answer in (Reply(404, {}), Reply(503, {}), Lost("refused", sent=False)):
-        stream = SimulatedStream([b"a"])
-        driver = Driver(
-            lambda request, answer=answer, stream=stream: answer if "cdn" in request.url else stream.answer(request),
-            lambda request: (Lost("unused", sent=False), []),
-        )
-        flow = make_reading(driver, False, cdn=CDN, pace=IMPATIENT).flow(Position())
-        assert [batch.data for batch in driver.run(flow, until=lambda batches: False) if batch.data] == [b"a"]
+@pytest.mark.parametrize("answer", [Reply(404, {}), Reply(503, {}), Lost("refused", sent=False)])
+def test_a_cdn_that_remembers_a_404_or_fails_has_the_origin_asked(answer: Reply | Lost) -> None:
+    stream = SimulatedStream([b"a"])
+    driver = Driver(lambda request: answer if "cdn" in request.url else stream.answer(request), no_sse)
+    flow = make_reading(driver, False, cdn=CDN, pace=IMPATIENT).flow(Position())
+    assert [batch.data for batch in driver.run(flow, until=lambda batches: False) if batch.data] == [b"a"]
 
 
-def test_live_requests_go_to_the_origin_unless_the_cdn_is_to_carry_them() -> None:
-    for carries in (False, True):
-        stream = SimulatedStream([b"a"])
-        driver = Driver(stream.answer, lambda request: (Lost("unused", sent=False), []))
-        flow = make_reading(driver, "long-poll", cdn=Cdn("https://cdn.test", live=carries)).flow(Position())
-        driver.run(flow, until=lambda batches, driver=driver, stream=stream: _live_asked(driver, stream))
-        asked = [request.url for request in driver.requests if "live" in request.params]
-        assert asked
-        assert all(("cdn" in url) is carries for url in asked)
+@pytest.mark.parametrize("carries", [False, True])
+def test_live_requests_go_to_the_origin_unless_the_cdn_is_to_carry_them(carries: bool) -> None:
+    stream = SimulatedStream([b"a"])
+    driver = Driver(stream.answer, no_sse)
+    flow = make_reading(driver, "long-poll", cdn=Cdn("https://cdn.test", live=carries)).flow(Position())
+    driver.run(flow, until=lambda batches: _live_asked(driver, stream))
+    asked = [request.url for request in driver.requests if "live" in request.params]
+    assert asked
+    assert all(("cdn" in url) is carries for url in asked)
 
 
 def _live_asked(driver: Driver, stream: SimulatedStream) -> bool:
@@ -357,7 +366,7 @@ def _live_asked(driver: Driver, stream: SimulatedStream) -> bool:
 
 def test_an_empty_answer_that_was_not_held_is_followed_by_a_pause() -> None:
     stream = SimulatedStream([])
-    driver = Driver(stream.answer, lambda request: (Lost("unused", sent=False), []))
+    driver = Driver(stream.answer, no_sse)
     reading = Reading(ORIGIN, "long-poll", PATIENT, PATIENT, clock=lambda: 1.0, nonce=lambda: "fresh")
     flow = reading.flow(Position())
     with pytest.raises(AssertionError, match="no progress"):

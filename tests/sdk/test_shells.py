@@ -167,8 +167,7 @@ async def test_headers_and_parameters_are_computed_for_every_request(own_server:
 
         calls = iter(range(100))
         hook = note_async if asynchronous else note
-        kind = httpx.AsyncClient if asynchronous else httpx.Client
-        http = kind(event_hooks={"request": [hook]})
+        http: Any = (httpx.AsyncClient if asynchronous else httpx.Client)(event_hooks={"request": [hook]})
         client = open_client(
             own_server.url,
             asynchronous=asynchronous,
