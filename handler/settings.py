@@ -124,6 +124,11 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _place(text: str) -> str:
+    """Return a URL, or a path on whatever host the server is seen as."""
+    return _http_url(text) if not text.startswith("/") or text.startswith("//") else text.rstrip("/")
+
+
 OPTIONS = (
     Option("host", str, "ADDRESS", "the address to listen on; 0.0.0.0 for all of the machine's"),
     Option("port", _whole(0, 65_535), "PORT", "the port to listen on; 0 takes a free one, which the banner names"),
@@ -147,7 +152,7 @@ OPTIONS = (
     Option("public_url", _http_url, "URL", "what clients see the server as; by default what their requests say"),
     Option(
         "chunks_url",
-        _http_url,
+        _place,
         "URL",
         "where a CDN serves chunk objects; readers fetch history there, unasked for tokens",
     ),
