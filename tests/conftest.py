@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bucket.servers import CREDENTIALS, S3Server, find_minio, run_minio, run_moto
+from tests.bucket.servers import CREDENTIALS, S3Server, run_minio, run_moto
+from tests.install_minio import find_minio
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """S3 servers for tests and benchmarks: MinIO as a process, moto as a thread. Knows nothing of pytest."""
 
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -60,21 +59,6 @@ class S3Server:
     def close(self) -> None:
         """Let go of the connections to the server."""
         self._client.close()
-
-
-def cache_folder() -> Path:
-    """Return where programs that tests need are kept between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "durable-streams" / "bin"
-
-
-def find_minio() -> Path | None:
-    """Return MinIO's binary: the one named by DURABLE_STREAMS_MINIO, one on the PATH, or the one in the cache."""
-    named = os.environ.get("DURABLE_STREAMS_MINIO")
-    if named:
-        return Path(named)
-    found = shutil.which("minio") or shutil.which("minio", path=str(cache_folder()))
-    return Path(found) if found else None
 
 
 @contextmanager
