@@ -60,7 +60,11 @@ def open_file(path: Path, name: str, busy_seconds: float = BUSY_SECONDS) -> sqli
 
 
 def _set_up(connection: sqlite3.Connection, name: str) -> None:
-    _recognise(connection, name)
+    connection.execute("BEGIN")  # one look, not three: another process may be making the file just now
+    try:
+        _recognise(connection, name)
+    finally:
+        connection.execute("ROLLBACK")
     (mode,) = connection.execute("PRAGMA journal_mode = wal").fetchone()
     if mode != "wal":
         raise StoreRefused(f"{name}: this file system has no shared memory for a write-ahead log (mode stays {mode!r})")
