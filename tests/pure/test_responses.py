@@ -432,7 +432,7 @@ def test_an_unknown_method_is_405_and_learns_the_known_ones() -> None:
     reply = reply_method_not_allowed("BREW")
     assert problem_of(reply)["field"] == "method"
     assert reply.status == 405
-    assert headers_of(reply)["allow"] == "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+    assert {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"} <= set(headers_of(reply)["allow"].split(", "))
 
 
 def test_a_preflight_allows_everything_that_the_protocol_sends_and_exposes_all_that_it_answers() -> None:
