@@ -28,7 +28,15 @@ from handler.core.problems import (
     reply_problem,
     reply_unacceptable,
 )
-from handler.core.requests import parse_any_path, parse_append, parse_create, parse_headers, parse_path, parse_read
+from handler.core.requests import (
+    parse_any_path,
+    parse_append,
+    parse_create,
+    parse_headers,
+    parse_path,
+    parse_read,
+    parse_retain,
+)
 from handler.core.responses import (
     Reading,
     reply_appended,
@@ -36,6 +44,7 @@ from handler.core.responses import (
     reply_deleted,
     reply_head,
     reply_read,
+    reply_retained,
 )
 from handler.core.subscription_requests import parse_control
 from handler.live import Live, LiveSettings
@@ -160,6 +169,8 @@ class StreamsApp:
             return await self._create(path, headers, scope, receive)
         if method == "DELETE":
             return reply_deleted(await self._log.delete(path))
+        if method == "PATCH":
+            return reply_retained(await self._log.retain(path, parse_retain(headers)))
         if method == "OPTIONS":
             return reply_preflight()
         return reply_method_not_allowed(method)

@@ -9,7 +9,7 @@ import msgspec
 from storage.bucket import Bucket
 from storage.core.lineage import position_of
 from storage.core.offset import Offset
-from storage.core.root import State
+from storage.core.root import Root, State
 from storage.errors import ContentionError
 from storage.reader import OffsetGone, OffsetInvalid, Page, Reader
 from storage.streams import Gone, NotFound, Stream
@@ -19,6 +19,7 @@ from storage.tail import Tails
 class Retained(msgspec.Struct, frozen=True):
     """Nothing before this position is readable any more."""
 
+    root: Root
     position: int
 
 
@@ -38,7 +39,7 @@ class Retention:
             if isinstance(page, OffsetGone):
                 root = stream.root
                 position = None if root is None else position_of(root.lineage, offset)
-                return page if root is None or position is None else Retained(root.retained)
+                return page if root is None or position is None else Retained(root, root.retained)
             if not isinstance(page, Page):
                 return page
             at = self._bucket.clock.steady()
@@ -48,11 +49,11 @@ class Retention:
                 continue
             if found.root.retained >= page.start:
                 stream.set_root(found.root, at)
-                return Retained(found.root.retained)
+                return Retained(found.root, found.root.retained)
             root = msgspec.structs.replace(found.root, retained=page.start, write_id=self._bucket.chance.new_id())
             there = (await self._bucket.swap(stream.root_key, found, root)).present
             if there is not None and there.root.write_id == root.write_id:
                 stream.set_root(there.root, at)
-                return Retained(page.start)
+                return Retained(there.root, page.start)
             await self._bucket.pause(attempt)
         raise ContentionError(f"{stream.path} was changed faster than its beginning could be moved")

@@ -20,6 +20,12 @@ STREAM_FORKED_FROM = "Stream-Forked-From"
 STREAM_FORK_OFFSET = "Stream-Fork-Offset"
 STREAM_FORK_SUB_OFFSET = "Stream-Fork-Sub-Offset"
 
+# Extensions of this server; docs/extensions.md.
+STREAM_EXTENSIONS = "Stream-Extensions"
+STREAM_RETAIN_FROM = "Stream-Retain-From"
+STREAM_EARLIEST_OFFSET = "Stream-Earliest-Offset"
+EXTENSIONS = ("conditional-append", "retention", "listing")
+
 # Section 5.2.1: idempotent producers.
 PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
@@ -53,7 +59,7 @@ ACCESS_CONTROL_MAX_AGE = "Access-Control-Max-Age"
 CROSS_ORIGIN_RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
 X_CONTENT_TYPE_OPTIONS = "X-Content-Type-Options"
 
-METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
 # What a browser's script may send and read across origins: all that the protocol has.
 SENT = (
@@ -70,6 +76,7 @@ SENT = (
     STREAM_FORK_OFFSET,
     STREAM_FORK_SUB_OFFSET,
     STREAM_FORKED_FROM,
+    STREAM_RETAIN_FROM,
     STREAM_SEQ,
     STREAM_TTL,
 )
@@ -85,7 +92,9 @@ READ = (
     STREAM_CHUNKS,
     STREAM_CLOSED,
     STREAM_CURSOR,
+    STREAM_EARLIEST_OFFSET,
     STREAM_EXPIRES_AT,
+    STREAM_EXTENSIONS,
     STREAM_NEXT_OFFSET,
     STREAM_SSE_DATA_ENCODING,
     STREAM_TTL,

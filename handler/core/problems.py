@@ -114,6 +114,7 @@ _PREFLIGHT = Reply(
         *BASE,
         *CORS,
         _ALLOW,
+        header(names.STREAM_EXTENSIONS, ", ".join(names.EXTENSIONS)),
         header(names.ACCESS_CONTROL_ALLOW_METHODS, ", ".join(names.METHODS)),
         header(names.ACCESS_CONTROL_ALLOW_HEADERS, ", ".join(names.SENT)),
         header(names.ACCESS_CONTROL_MAX_AGE, "86400"),

@@ -46,6 +46,7 @@ _SINGLE = frozenset(
         names.STREAM_FORK_OFFSET,
         names.STREAM_FORK_SUB_OFFSET,
         names.STREAM_FORKED_FROM,
+        names.STREAM_RETAIN_FROM,
         names.STREAM_SEQ,
         names.STREAM_TTL,
     )
@@ -100,6 +101,16 @@ def _below(path: str, root_path: str) -> str:
 
 
 # -- one value per request
+
+
+def parse_retain(headers: Headers) -> Offset:
+    """Return the offset before which a PATCH wants nothing kept, an extension. Raises Unacceptable."""
+    value = headers.get(b"stream-retain-from")
+    offset = None if value is None else parse_offset_field(names.STREAM_RETAIN_FROM, text_of(value))
+    if not isinstance(offset, Offset):
+        field = names.STREAM_RETAIN_FROM
+        raise Unacceptable("invalid-retention", field, f"{field} is to be an offset that Stream-Next-Offset said")
+    return offset
 
 
 def parse_append(headers: Headers, body: bytes) -> Append:

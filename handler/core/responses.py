@@ -27,6 +27,7 @@ from storage.core.keys import encode_path
 from storage.core.lineage import token_at
 from storage.core.offset import Sentinel
 from storage.core.producers import EpochNotAtZero, SequenceGap, StaleEpoch
+from storage.core.root import Root
 from storage.log import (
     Created,
     CreationOutcome,
@@ -40,6 +41,7 @@ from storage.log import (
     OffsetGone,
     OffsetInvalid,
     Page,
+    Retained,
     SourceGone,
     SourceNotFound,
     SourceTypeDiffers,
@@ -47,6 +49,7 @@ from storage.log import (
 
 _CLOSED = header(names.STREAM_CLOSED, names.TRUE)
 _UP_TO_DATE = header(names.STREAM_UP_TO_DATE, names.TRUE)
+_EXTENSIONS = header(names.STREAM_EXTENSIONS, ", ".join(names.EXTENSIONS))
 _NEXT_OFFSET = names.STREAM_NEXT_OFFSET.lower().encode()
 
 # -- streams
@@ -101,7 +104,9 @@ def reply_head(outcome: Description | NotFound | Gone) -> Reply:
     """Return the answer to a HEAD. Section 5.5."""
     match outcome:
         case Description(root, _):
-            headers = [*_described(outcome), NOT_STORED]
+            headers = [*_described(outcome), NOT_STORED, _EXTENSIONS]
+            if root.retained:
+                headers.append(_earliest(root, root.retained))
             if root.config.ttl_seconds is not None:
                 headers.append(header(names.STREAM_TTL, str(root.config.ttl_seconds)))
             if root.config.expires_at is not None:
@@ -113,6 +118,29 @@ def reply_head(outcome: Description | NotFound | Gone) -> Reply:
             return _GONE
         case _:
             assert_never(outcome)
+
+
+def reply_retained(outcome: Retained | NotFound | Gone | OffsetGone | OffsetInvalid) -> Reply:
+    """Return the answer to a PATCH with Stream-Retain-From, an extension."""
+    match outcome:
+        case Retained(root, position):
+            return Reply(204, [*BASE, _earliest(root, position)])
+        case NotFound():
+            return _NOT_FOUND
+        case Gone():
+            return _GONE
+        case OffsetGone():
+            sentence = "Stream-Retain-From is of another generation of this path; send an offset of this one."
+            return reply_problem(410, "offset-gone", sentence, names.STREAM_RETAIN_FROM)
+        case OffsetInvalid(why):
+            sentence = f"Stream-Retain-From is no offset that this stream has handed out: {why}."
+            return reply_problem(400, "invalid-offset", sentence, names.STREAM_RETAIN_FROM)
+        case _:
+            assert_never(outcome)
+
+
+def _earliest(root: Root, position: int) -> tuple[bytes, bytes]:
+    return header(names.STREAM_EARLIEST_OFFSET, str(token_at(root.lineage, position)))
 
 
 def reply_deleted(outcome: Deleted | NotFound | Gone) -> Reply:
