@@ -1,4 +1,4 @@
-"""Clients of a simulated world: each does one call after another, on whatever process, and writes down what it was told."""
+"""Clients of a simulated world: each does one call after another, and writes down what it was told."""
 
 import asyncio
 from random import Random
@@ -76,6 +76,10 @@ async def do(log: Log, path: str, verb: Verb) -> Any:
             return await log.read(path, verb.offset, limit=verb.limit, wait_seconds=verb.wait_seconds)
 
 
+# What a Mix has a weight for.
+CALLS = "append", "produce", "retry", "read", "wait", "head", "close", "append_and_close", "delete", "create", "nap"
+
+
 class Client:
     """Draws one call after another."""
 
@@ -94,12 +98,7 @@ class Client:
 
     async def live(self, calls: int) -> None:
         """Make so many calls."""
-        weights = {
-            name: getattr(self.mix, name)
-            for name in (
-                "append produce retry read wait head close append_and_close delete create nap".split()
-            )
-        }
+        weights = {name: getattr(self.mix, name) for name in CALLS}
         for _ in range(calls):
             processes = [process for process in self.station.world.processes if not process.crashed]
             [kind] = self.rng.choices(list(weights), list(weights.values()))

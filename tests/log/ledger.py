@@ -24,12 +24,12 @@ from storage.core.admission import (
     Verdict,
 )
 from storage.core.chunk import Chunk, Kind, decode_chunk
+from storage.core.offset import Offset, Sentinel
 from storage.core.producers import Claim, EpochNotAtZero, SequenceGap, StaleEpoch, decode_table
 from storage.core.root import Config, Root, State, decode_root
 from storage.creation import Creation
 from storage.log import LogSettings
 from storage.objects import Object
-from storage.core.offset import Offset, Sentinel
 from tests.log.world import World
 
 
@@ -73,7 +73,9 @@ class Call(msgspec.Struct):
 
     def __str__(self) -> str:
         came = "no answer" if self.responded is None else repr(self.error or self.answer)
-        return f"call {self.number} [{self.invoked}..{self.responded}] {self.process} {self.verb} of {self.path}: {came}"
+        return (
+            f"call {self.number} [{self.invoked}..{self.responded}] {self.process} {self.verb} of {self.path}: {came}"
+        )
 
 
 class View(msgspec.Struct, frozen=True):

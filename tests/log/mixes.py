@@ -28,7 +28,7 @@ class Mix(msgspec.Struct, frozen=True):
     ttl_seconds: int | None = None
     skew_ms: Sequence[int] = (0, 0, 1, -700, 4000)
     faults: float = 0.7  # how often there are any
-    tries: Sequence[int] = (12, 12, 4)
+    tries: Sequence[int] = (12, 12, 4, 2)
 
 
 MIXES = {

@@ -1,7 +1,7 @@
 """Play random runs: a seed draws the circumstances, the clients' calls, the interleaving and the faults.
 
-    python -m tests.log.runs lifecycle 139         the story of one run
-    python -m tests.log.runs lifecycle 0 5000      as many as you like
+python -m tests.log.runs lifecycle 139         the story of one run
+python -m tests.log.runs lifecycle 0 5000      as many as you like
 """
 
 import asyncio

@@ -1,5 +1,8 @@
-"""A writer stops at every store request it makes: before it happens, after it, or with the effect landing later, at every
-later point while another process goes on. Whatever the others are told must be right, and they must never be stuck."""
+"""A writer stops at every store request it makes: before it happens, after it, or with the effect landing later.
+
+Later is every later point while another process goes on. Whatever the others are told must be right, and they must
+never be stuck.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -57,7 +60,9 @@ CASES = {
     "create with a body": Case((), CREATE_BODY, AGAIN),
     "create closed": Case((), Creation(Config(TEXT), closed=True), AGAIN),
     "create closed with a body": Case((), Creation(Config(TEXT), BODY, closed=True), AGAIN),
-    "create of JSON with a body": Case((), Creation(Config("application/json"), BODY), (READ, CREATE_BODY, Delete(), CREATE)),
+    "create of JSON with a body": Case(
+        (), Creation(Config("application/json"), BODY), (READ, CREATE_BODY, Delete(), CREATE)
+    ),
     "create over a deleted one": Case((CREATE_BODY, APPEND, Delete()), CREATE, AGAIN),
     "create with a body over a deleted one": Case((CREATE_BODY, Delete()), CREATE_BODY, AGAIN),
     "create over an expired one": Case((Creation(Config(TEXT, ttl_seconds=10)), Wait(12.0)), CREATE, AGAIN),

@@ -1,13 +1,13 @@
-"""Judge what clients were answered against what the streams were: each answer must have been right at some moment of its call."""
+"""Judge what clients were answered: each answer must have been right at some moment of its call."""
 
 from collections.abc import Iterator
 
 from storage.core.admission import Append, Appended, Repeated
+from storage.core.offset import Offset
 from storage.core.root import media_type
 from storage.creation import Created, Creation, Description, Differs, Existed
 from storage.errors import AmbiguousWriteError, ContentionError, UnavailableError
 from storage.log import Deleted, NotFound, OffsetGone, Page
-from storage.core.offset import Offset
 from tests.log.ledger import Call, Delete, Generation, Head, Ledger, Read, View, judge
 
 
@@ -92,9 +92,9 @@ class Judge:
         for generation in self.generations():
             if isinstance(call.verb, Creation) and generation.born and self.authored(generation.root.creation):
                 yield "said that nothing was written, and it was created"
-            if isinstance(call.verb, Delete) and generation.buried and self.authored(generation.buried[2]):
-                if generation.root.config.ttl_seconds is None:
-                    yield "said that nothing was written, and it was deleted"
+            buried = generation.buried and generation.root.config.ttl_seconds is None and generation.buried[2]
+            if isinstance(call.verb, Delete) and buried and self.authored(buried):
+                yield "said that nothing was written, and it was deleted"
 
     # -- answers
 
@@ -141,9 +141,11 @@ class Judge:
                 yield "acknowledged a close that did not happen"
 
     def why_creation(self, creation: Creation) -> Iterator[str]:
+        born = [g for g in self.generations() if g.born is not None and self.authored(g.root.creation)]
+        if born and not isinstance(self.call.answer, Created):
+            yield "said that others created it, and its own creation took effect"
         match self.call.answer:
             case Created(told):
-                born = [g for g in self.generations() if g.born is not None and self.authored(g.root.creation)]
                 if [g.number for g in born] != [told.root.generation]:
                     yield f"created {told.root.generation}, and born were {[g.number for g in born]}"
                 elif not self.during(born[0].born or 0):

@@ -1,4 +1,4 @@
-"""A world in which everything happens one thing at a time, in an order that a seed decides. Knows nothing of streams' rules.
+"""A world in which one thing happens at a time, in an order that a seed decides. Knows nothing of streams' rules.
 
 Several processes (a Log each, with its own caches and clock) share one bucket. Every store request waits until the
 schedule lets it take effect; answers may come later than effects, or never. The event loop is simulated: its time
@@ -106,7 +106,7 @@ class World:
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run until `main` ends, then end whatever still runs."""
-        loop = Loop(self)  # type: ignore[abstract]
+        loop = Loop(self)
         try:
             task = loop.create_task(main)
             try:
@@ -216,7 +216,12 @@ class Process:
         task = asyncio.create_task(work)
         caller.reset(token)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+
+        def end(_: object) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
         self.callers.append(ended)
         if self.crashed:
             return None
@@ -307,9 +312,7 @@ class Port:
         return await self._send(self._process, f"put-{type(condition).__name__}", key, effect, True)
 
     async def list(self, prefix: str, *, after: str = "", limit: int = LIST_LIMIT) -> list[Entry]:
-        return await self._send(
-            self._process, "list", prefix, lambda: self._bucket.list(prefix, after, limit), False
-        )
+        return await self._send(self._process, "list", prefix, lambda: self._bucket.list(prefix, after, limit), False)
 
     async def delete(self, key: str) -> None:
         return await self._send(self._process, "delete", key, lambda: self._bucket.delete(key), True)
