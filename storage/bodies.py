@@ -78,6 +78,8 @@ class Bodies:
                 break
             room *= 2  # it ends inside the first message
         self._remember(prefix, end)
+        if is_json:
+            body = b"".join((b"[", memoryview(body)[1 : end - at], b"]"))
         return Piece(body, at, at, end)
 
     async def _is_boundary(self, prefix: str, key: str, found: Cached, at: int) -> bool:

@@ -139,10 +139,13 @@ class Forks:
         await tails.confirm(source)
         if source.tail is None or source.tail.deleted:
             return False
+        at = tails.clock.steady()
         found = await tails.bucket.read_root(source.root_key)
-        return (
-            found is not None and found.root.generation == departure.root.generation and found.root.state is State.LIVE
-        )
+        source.set_root(None if found is None else found.root, at)
+        if found is None or found.root.generation != departure.root.generation or found.root.state is not State.LIVE:
+            return False
+        # What the source has dropped before the marker was there may be gone for good.
+        return found.root.retained == departure.root.retained
 
 
 PAGE = 1024 * 1024  # bytes of JSON read at once to count messages

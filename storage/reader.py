@@ -12,7 +12,7 @@ from storage.bodies import Bodies
 from storage.bucket import reading
 from storage.cache import Cached, ChunkCache
 from storage.core import keys
-from storage.core.lineage import Segment, position_of, segment_at
+from storage.core.lineage import position_of, segment_at
 from storage.core.offset import Offset, Sentinel
 from storage.core.reading import Named, NotABoundary, Piece, cut, join, plan_page
 from storage.core.root import Root
@@ -158,20 +158,21 @@ class Reader:
         segment = segment_at(root.lineage, at)
         prefix = keys.chunks_of_generation(segment.path, segment.generation)
         tail = stream.tail
+        if tail is None:
+            raise ContentionError(f"{stream.path} was deleted while it was read")
+        # A superset may reach beyond a fork point, and beyond the tail that this page has seen to be the tail.
+        end = tail.position if segment.high is None else segment.high
         first = await self._bodies.covering(prefix, at, is_json=root.is_json)
         self._tails.compactor.passed(prefix, first)
         if first.chunk.count > 1 or first.size > len(first.body):
-            return await self._piece_of_many(stream, root, segment, first, at, room)
-        pieces = [self._cut(root, segment, first, at, room)]
+            return [await self._piece_of_many(prefix, first, at, end, room, is_json=root.is_json)]
+        pieces = [_cut(root, first, at, end, room)]
         reached = pieces[0].high
-        if reached < first.chunk.next or reached - at >= room or tail is None:
+        if reached < first.chunk.next or reached - at >= room or reached >= end:
             return pieces
         if segment.high is None and tail.index - first.chunk.index <= CHAIN_BEFORE_LIST:
             return pieces
         if self._cache.get(prefix + keys.complement(reached)) is not None:
-            return pieces
-        end = tail.position if segment.high is None else segment.high
-        if reached >= end:
             return pieces
         room -= reached - at
         average = max(1, first.chunk.next // (first.chunk.index + 1))
@@ -186,10 +187,12 @@ class Reader:
         for found in await asyncio.gather(*map(fetch, plan)):
             if found is None or found.chunk.position > reached or room <= 0:
                 break  # what follows is not contiguous, or is the next page's
+            if found.chunk.next <= reached:
+                continue  # a superset was written since the listing, and holds it
             self._tails.compactor.passed(prefix, found)
             if found.size > len(found.body):
                 break  # it is read in parts
-            piece = self._cut(root, segment, found, reached, room)
+            piece = _cut(root, found, reached, end, room)
             pieces.append(piece)
             room -= piece.high - reached
             reached = piece.high
@@ -197,24 +200,14 @@ class Reader:
                 break
         return pieces
 
-    @staticmethod
-    def _cut(root: Root, segment: Segment, found: Cached, at: int, room: int) -> Piece:
-        high = found.chunk.next if segment.high is None else min(found.chunk.next, segment.high)
-        return cut(found.body, found.chunk.position, at, high, room, is_json=root.is_json)
-
-    async def _piece_of_many(
-        self, stream: Stream, root: Root, segment: Segment, found: Cached, at: int, room: int
-    ) -> list[Piece]:
+    async def _piece_of_many(self, prefix: str, found: Cached, at: int, end: int, room: int, *, is_json: bool) -> Piece:
         """Take a piece of a chunk that is large, or of a superset, after which others are likely to follow."""
-        prefix = keys.chunks_of_generation(segment.path, segment.generation)
-        end = segment.high if segment.high is not None else at if stream.tail is None else stream.tail.position
         while True:
-            high = found.chunk.next if segment.high is None else min(found.chunk.next, segment.high)
-            piece = await self._bodies.piece(prefix, found, at, high, room, is_json=root.is_json)
+            piece = await self._bodies.piece(prefix, found, at, min(found.chunk.next, end), room, is_json=is_json)
             if piece is not None:
                 self._bodies.read_ahead(prefix, found, piece.high, end)
-                return [piece]
-            found = await self._bodies.covering(prefix, at, is_json=root.is_json)
+                return piece
+            found = await self._bodies.covering(prefix, at, is_json=is_json)
 
     async def _named(self, prefix: str, low: int, high: int, average: int) -> list[Named]:
         """List the chunks whose positions are in [low, high), ascending, where `average` is their likely size."""
@@ -276,3 +269,7 @@ class Reader:
                     pause = min(pause * 1.5, settings.probe_limit_seconds)
         finally:
             stream.watcher = None
+
+
+def _cut(root: Root, found: Cached, at: int, end: int, room: int) -> Piece:
+    return cut(found.body, found.chunk.position, at, min(found.chunk.next, end), room, is_json=root.is_json)

@@ -189,7 +189,9 @@ class Tails:
             root, tail = stream.root, stream.tail
             at = self.clock.steady()
             known = root is not None and root.state is State.LIVE and tail is not None
-            if not known or at - stream.tail_at > self.settings.tail_seconds:
+            # A root too: one whose stream is appended to all the time would never be read again, and the beginning that
+            # it tells of may be gone by then.
+            if not known or at - min(stream.tail_at, stream.root_at) > self.settings.tail_seconds:
                 # Nothing is forgotten first: others may be on their way with what is known.
                 await self.load(stream)
                 if stream.root_at < at:
