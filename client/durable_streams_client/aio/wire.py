@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from durable_streams_client.aio.guard import Guard
 from durable_streams_client.core.exchange import (
     Flow,
     Hangup,
@@ -45,6 +46,7 @@ class AsyncWire:
         self._params = params
         self._timeouts = timeouts
         self._deadline = deadline
+        self._guard = Guard()
         self._response: httpx.Response | None = None
         self._pieces: AsyncIterator[bytes] | None = None
 
@@ -82,7 +84,7 @@ class AsyncWire:
         """Give up the open response, if there is one, and its connection with it."""
         response, self._response, self._pieces = self._response, None, None
         if response is not None:
-            await response.aclose()
+            await self._guard.carry_out(response.aclose())
 
     async def _build(self, request: Request) -> tuple[httpx.Request, float | None]:
         timeout, total_seconds = plan_timeout(request, self._timeouts, self._deadline)
@@ -92,6 +94,7 @@ class AsyncWire:
             headers=merge_headers(await resolve_async(self._headers), request.headers),
             content=request.content,
             timeout=timeout,
+            extensions={"trace": self._guard.trace},
         )
         return built, total_seconds
 
@@ -101,15 +104,18 @@ class AsyncWire:
         built, total_seconds = await self._build(request)
         try:
             async with asyncio.timeout(total_seconds):
-                response = await self._http.send(built, stream=True)
-                try:
-                    body = await response.aread()
-                finally:
-                    await response.aclose()
+                return await self._guard.carry_out(self._exchange(built))
         except TimeoutError:
             return judge_overrun(self._deadline)
         except TRANSIENT as error:
             return judge_exception(error, self._deadline)
+
+    async def _exchange(self, built: httpx.Request) -> Reply:
+        response = await self._http.send(built, stream=True)
+        try:
+            body = await response.aread()
+        finally:
+            await response.aclose()
         return Reply(response.status_code, lower_headers(response), body)
 
     async def _open(self, request: Request) -> Opened | Reply | Lost:
@@ -118,16 +124,18 @@ class AsyncWire:
             return Lost("the time is up", sent=False, out_of_time=True)
         built, _ = await self._build(request)
         try:
-            response = await self._http.send(built, stream=True)
-            if response.status_code == 200:
-                self._response, self._pieces = response, response.aiter_bytes()
-                return Opened(lower_headers(response))
-            try:
-                body = await response.aread()
-            finally:
-                await response.aclose()
+            return await self._guard.carry_out(self._begin(built))
         except TRANSIENT as error:
             return judge_exception(error, self._deadline)
+
+    async def _begin(self, built: httpx.Request) -> Opened | Reply:
+        response = await self._http.send(built, stream=True)
+        # Kept here, so that it is given up even if nobody is there any more to be told of it.
+        self._response, self._pieces = response, response.aiter_bytes()
+        if response.status_code == 200:
+            return Opened(lower_headers(response))
+        body = await response.aread()
+        self._response = self._pieces = None
         return Reply(response.status_code, lower_headers(response), body)
 
     async def _receive(self) -> bytes | Lost:
@@ -136,7 +144,7 @@ class AsyncWire:
             return judge_overrun(self._deadline)
         try:
             async with asyncio.timeout(self._deadline.remaining_seconds()):
-                piece = await anext(self._pieces, b"")
+                piece = await self._guard.carry_out(self._next_piece(self._pieces))
         except TimeoutError:
             return judge_overrun(self._deadline)
         except TRANSIENT as error:
@@ -144,3 +152,7 @@ class AsyncWire:
         if not piece:
             await self.hang_up()
         return piece
+
+    @staticmethod
+    async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes:
+        return await anext(pieces, b"")
