@@ -104,15 +104,22 @@ class Bucket:
             raise AmbiguousWriteError(f"the write of {key} was not confirmed")
         raise ContentionError(f"the write of {key} was refused {self.settings.tries} times for no reason to be seen")
 
-    async def settle(self, key: str, body: bytes, metadata: Mapping[str, str], content_type: str) -> Head | str:
+    async def settle(
+        self, key: str, body: bytes, metadata: Mapping[str, str], content_type: str, known_at: float
+    ) -> Head | str:
         """Write a chunk and learn its fate: its ETag if it stands there, else the head of what stands there instead.
 
-        The ETag is empty where the chunk has become part of a superset since.
+        The ETag is empty where the chunk has become part of a superset since. `known_at` (steady seconds): when the
+        key was known to be the tail's. A machine that slept for a day does not send to it any more: what once stood
+        there may be part of a superset and gone.
         Raises UnavailableError (nothing written) and AmbiguousWriteError (its fate stayed unknown).
         """
         unknown = False
         failure: Exception | None = None
         for attempt in range(self.settings.tries):
+            if self.clock.steady() - known_at > 2 * self.settings.tail_seconds:
+                failure = TimeoutError(f"{key} was the tail's too long ago")
+                break
             try:
                 etag = await self.objects.put(
                     key, body, IfAbsent(), content_type=content_type, cache_control=IMMUTABLE, metadata=metadata

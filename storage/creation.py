@@ -247,7 +247,7 @@ class Creator:
         body = draft.body()
         metadata = encode_chunk(chunk, live.generation)
         try:
-            settled = await tails.bucket.settle(key, body, metadata, creation.config.content_type)
+            settled = await tails.bucket.settle(key, body, metadata, creation.config.content_type, tails.clock.steady())
         except AmbiguousWriteError as error:
             raise UnavailableError(f"{path} was not created: {error}") from error  # no one can see `creating`
         if isinstance(settled, Head):

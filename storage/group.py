@@ -122,7 +122,7 @@ class Writer:
             metadata = encode_chunk(chunk, tail.generation)
         body = draft.body()
         key = prefix + keys.complement(tail.key)
-        settled = await tails.bucket.settle(key, body, metadata, root.config.content_type)
+        settled = await tails.bucket.settle(key, body, metadata, root.config.content_type, at)
         if isinstance(settled, Head):
             await tails.adopt(stream, key, settled)
             return False

@@ -270,7 +270,9 @@ class Tails:
         at = self.clock.steady()
         chunk = tombstone(tail, write_id, self.clock.now_ms())
         key = stream.chunks + keys.complement(tail.key)
-        settled = await self.bucket.settle(key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream")
+        settled = await self.bucket.settle(
+            key, b"", encode_chunk(chunk, tail.generation), "application/octet-stream", stream.tail_at
+        )
         if isinstance(settled, Head):
             await self.adopt(stream, key, settled)
             return False
