@@ -6,6 +6,7 @@ none of them stays behind when it is killed.
 
 import asyncio
 import contextlib
+import errno
 import gc
 import ipaddress
 import logging
@@ -94,10 +95,12 @@ def bind(settings: ServerSettings) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        if isinstance(error, socket.gaierror):
-            raise CannotStart(f"--host {host!r} is no address of this machine: {error.strerror}") from error
-        taken = "is in use; stop what listens there, or take another with --port"
-        reason = taken if error.errno == 98 or "in use" in str(error) else f"cannot be taken: {error.strerror}"
+        if error.errno is not None and error.errno < 0:  # of the resolver, which create_server passes on as its own
+            raise CannotStart(f"--host {host!r} is no address of this machine, nor a name of one") from error
+        if error.errno == errno.EADDRINUSE:
+            reason = "is in use; stop what listens there, or take another with --port"
+        else:
+            reason = f"cannot be taken: {os.strerror(error.errno or 0)}"
         raise CannotStart(f"port {port} on {host} {reason}") from error
 
 

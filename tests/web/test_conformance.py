@@ -1,0 +1,58 @@
+"""The protocol's public suite for servers, on each store: how many cases ran, and which of them failed."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bucket.servers import S3Server
+from tests.web.processes import REPOSITORY, server
+
+NODE = REPOSITORY / "tests" / "node"
+CASES = 338  # of version 0.3.6, with subscriptions
+SUITE_SECONDS = 300.0  # it takes 35 s where nothing else runs; some cases wait for an expiry
+FAILING: frozenset[str] = frozenset()  # names of cases that cannot pass, with the reason beside each
+
+
+def run_suite(url: str, folder: Path) -> None:
+    """Run all cases against a server, and compare what failed with what is known to."""
+    vitest = NODE / "node_modules" / ".bin" / "vitest"
+    if not vitest.exists():
+        pytest.skip("the public suite is not installed: run `npm install` in tests/node")
+    report = folder / "suite.json"
+    ran = subprocess.run(
+        [vitest, "run", "conformance.test.mjs", "--reporter=json", f"--outputFile={report}"],
+        cwd=NODE,
+        env={**os.environ, "DURABLE_STREAMS_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=SUITE_SECONDS,
+        check=False,
+    )
+    assert report.exists(), f"the suite did not run: {ran.stdout}{ran.stderr}"
+    cases = [case for file in json.loads(report.read_text())["testResults"] for case in file["assertionResults"]]
+    failed = {case["fullName"]: case["failureMessages"][:1] for case in cases if case["status"] == "failed"}
+    executed = [case for case in cases if case["status"] in ("passed", "failed")]
+    assert len(executed) == CASES, f"{len(executed)} of {CASES} cases were executed"
+    assert failed.keys() == FAILING, failed
+
+
+def test_the_public_suite_passes_on_an_sqlite_file(sqlite_path: Path, tmp_path: Path) -> None:
+    with server(f"sqlite://{sqlite_path}", "--long-poll-timeout", "1s") as process:
+        run_suite(process.url(), tmp_path)
+        assert process.stop() == 0
+        assert process.complained == []
+
+
+def test_the_public_suite_passes_on_moto(moto: S3Server, moto_bucket: str, tmp_path: Path) -> None:
+    options = ("--endpoint-url", moto.endpoint_url, "--long-poll-timeout", "1s")
+    with server(moto_bucket, *options) as process:
+        run_suite(process.url(), tmp_path)
+
+
+def test_the_public_suite_passes_on_minio(minio: S3Server, minio_bucket: str, tmp_path: Path) -> None:
+    options = ("--endpoint-url", minio.endpoint_url, "--long-poll-timeout", "1s")
+    with server(minio_bucket, *options) as process:
+        run_suite(process.url(), tmp_path)
