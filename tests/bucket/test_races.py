@@ -30,6 +30,10 @@ class ProcessRaces:
         assert found is not None
         assert found.body.startswith(f"process-{winners.index(1)} ".encode())
 
+
+class ProcessCounts(ProcessRaces):
+    """For stores whose If-Match is their own: moto's is ours, by handling one request at a time."""
+
     async def test_no_process_overwrites_what_another_counted(
         self, objects: Objects, url: str, endpoint_url: str
     ) -> None:
@@ -40,7 +44,7 @@ class ProcessRaces:
         assert int(found.body.split()[0]) == PROCESSES * ROUNDS
 
 
-class TestSqliteFile(ProcessRaces):
+class TestSqliteFile(ProcessCounts):
     @pytest.fixture
     def url(self, sqlite_path: Path) -> str:
         return f"sqlite://{sqlite_path}"
@@ -60,7 +64,7 @@ class TestMoto(ProcessRaces):
         return moto.endpoint_url
 
 
-class TestMinio(ProcessRaces):
+class TestMinio(ProcessCounts):
     @pytest.fixture
     def url(self, minio_bucket: str) -> str:
         return minio_bucket
