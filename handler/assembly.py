@@ -10,6 +10,7 @@ from handler.settings import ServerSettings
 from handler.subscriptions import SubscriptionService, SubscriptionSettings
 from storage.log import Log, LogSettings
 from storage.opening import StoreOptions
+from storage.subscriptions.service import Delegate
 
 
 def store_options(settings: ServerSettings) -> StoreOptions:
@@ -28,10 +29,15 @@ def log_settings(settings: ServerSettings) -> LogSettings:
     return LogSettings(page_bytes=settings.page_size, cache_bytes=settings.cache_size)
 
 
-def build_subscriptions(log: Log, settings: ServerSettings, host: str) -> SubscriptionService:
-    """Return the service that the settings describe. `host`: the address that the server listens on."""
+def build_subscriptions(
+    log: Log, settings: ServerSettings, host: str, delegate: Delegate | None = None
+) -> SubscriptionService:
+    """Return the service that the settings describe. `host`: the address that the server listens on.
+
+    `delegate`: takes over what appends ask for, see storage/subscriptions/service.py.
+    """
     is_local = _is_loopback(host) if settings.loopback_webhooks == "auto" else settings.loopback_webhooks == "yes"
-    return SubscriptionService(log, SubscriptionSettings(allow_loopback=is_local))
+    return SubscriptionService(log, SubscriptionSettings(allow_loopback=is_local), delegate)
 
 
 def _is_loopback(host: str) -> bool:

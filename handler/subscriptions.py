@@ -8,6 +8,7 @@ await service.aclose()
 """
 
 import time
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -43,7 +44,7 @@ from storage.keyring import Keyring
 from storage.log import Log, PathTooLong
 from storage.subscriptions.leases import Acknowledged
 from storage.subscriptions.registry import Made
-from storage.subscriptions.service import SCAN_SECONDS, Subscriptions
+from storage.subscriptions.service import SCAN_SECONDS, Delegate, Subscriptions
 
 
 class SubscriptionSettings(msgspec.Struct, frozen=True):
@@ -57,12 +58,16 @@ class SubscriptionSettings(msgspec.Struct, frozen=True):
 class SubscriptionService:
     """Answers requests, and works in the background."""
 
-    def __init__(self, log: Log, settings: SubscriptionSettings | None = None) -> None:
+    def __init__(
+        self, log: Log, settings: SubscriptionSettings | None = None, delegate: Delegate | None = None
+    ) -> None:
         self._log = log
         self._settings = settings or SubscriptionSettings()
         self._keyring = Keyring(log.objects)
         self._webhooks = Webhooks(self._keyring, allow_loopback=self._settings.allow_loopback)
-        self._subscriptions = Subscriptions(log, self._webhooks, scan_seconds=self._settings.scan_seconds)
+        self._subscriptions = Subscriptions(
+            log, self._webhooks, scan_seconds=self._settings.scan_seconds, delegate=delegate
+        )
         log.observer = self._subscriptions
 
     def start(self) -> None:
@@ -72,6 +77,10 @@ class SubscriptionService:
     async def sweep(self) -> None:
         """Do once what is due, for a process that does not stay. Raises LogError."""
         await self._subscriptions.sweep()
+
+    async def look(self, appended: Mapping[str, Iterable[str]]) -> None:
+        """Do what appends ask for that another process made and delegated."""
+        await self._subscriptions.look(appended)
 
     async def settle(self) -> None:
         """Wait until what this process has begun has an end: before it is frozen, or stops."""

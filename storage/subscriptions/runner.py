@@ -14,6 +14,7 @@ from storage.errors import LogError
 from storage.subscriptions.wakes import Wakes
 
 SETTLED_MS = 5_000  # after its minute, a hint at appends is looked at by those who did not write it
+SHORTEST_SECONDS = 0.005  # between two looks at the timers
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.2, 5.0  # before work that failed for want of the store is tried again
 
 log_ = logging.getLogger(__name__)
@@ -98,33 +99,40 @@ class Runner:
         while True:
             self._changed.clear()
             now = clock.now_ms()
-            for key in [key for key, at in self._timers.items() if at <= now]:
-                del self._timers[key]
-                self.notice(key)
-            if clock.steady() >= next_scan and (self._scan is None or self._scan.done()):
+            self._fire(now)
+            if self._scan is None and clock.steady() >= next_scan:
                 next_scan = clock.steady() + self._scan_seconds
                 self._scan = asyncio.create_task(self._scan_once())
-            seconds = max(0.0, next_scan - clock.steady())
-            if self._timers:
-                seconds = min(seconds, (min(self._timers.values()) - now) / 1000)
+            waits = [(min(self._timers.values()) - now) / 1000] if self._timers else []
+            if self._scan is None:
+                waits.append(next_scan - clock.steady())
             try:
-                async with asyncio.timeout(max(0.005, seconds)):
+                async with asyncio.timeout(max(SHORTEST_SECONDS, min(waits)) if waits else None):
                     await self._changed.wait()
             except TimeoutError:
                 pass
+
+    def _fire(self, now_ms: int) -> None:
+        for key in [key for key, at in self._timers.items() if at <= now_ms]:
+            del self._timers[key]
+            self.notice(key)
 
     async def _scan_once(self) -> None:
         try:
             await self.sweep()
         except LogError as error:
             log_.warning("looking for due work failed, and is tried again: %s", error)
+        finally:
+            self._scan = None
+            self._changed.set()
 
     # -- what others left
 
     async def sweep(self) -> None:
         """Look at every hint whose time has come, and remove those that are over. Raises LogError."""
         now = self._wakes.bucket.clock.now_ms()
-        dues = await self._wakes.dues.every()
+        self._fire(now)  # those that no background is there to run
+        dues = [due for due in await self._wakes.dues.every() if is_over(due, now) or self._is_ours(due, now)]
         if any(due.kind is Kind.APPEND for due in dues):
             await self._wakes.interest.fresh()
         self._looked_at = {key: due for key, due in self._looked_at.items() if not is_over(due, now)}
@@ -133,10 +141,7 @@ class Runner:
                 await self._look_at(due)
                 await self._wakes.dues.remove(due)
                 continue
-            key = encode_due(due)
-            if key in self._looked_at or not self._is_ours(due, now):
-                continue
-            self._looked_at[key] = due
+            self._looked_at[encode_due(due)] = due
             if due.kind is Kind.APPEND:
                 self._notice_append(due)
             else:
@@ -145,7 +150,7 @@ class Runner:
 
     def _is_ours(self, due: Due, now_ms: int) -> bool:
         """Say whether to look at a hint now. One that this process wrote needs no look: it does the work itself."""
-        if due.minute_ms > now_ms:
+        if due.minute_ms > now_ms or encode_due(due) in self._looked_at:
             return False
         if not self._has_swept:
             return True  # this process has just begun: there may be nobody left of those who wrote it

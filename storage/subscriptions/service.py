@@ -8,7 +8,7 @@
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from storage.bucket import Bucket
 from storage.clock import Chance, Clock
@@ -26,6 +26,10 @@ SCAN_SECONDS = 10.0  # between two looks for hints that other processes left
 DRAIN_SECONDS = 5.0  # for deliveries under way when a process ends
 
 
+# Takes a stream that was appended to, and the subscriptions that listen to it; none where that is not known by now.
+Delegate = Callable[[str, tuple[str, ...]], None]
+
+
 class Subscriptions:
     """An observer of the log, and the background that carries on what is in the store."""
 
@@ -37,8 +41,13 @@ class Subscriptions:
         chance: Chance | None = None,
         *,
         scan_seconds: float = SCAN_SECONDS,
+        delegate: Delegate | None = None,
     ) -> None:
+        """Observe a log. `delegate`: takes what appends ask for, in place of this process, which is not there long
+        enough to deliver; what it is told stands in the store as well.
+        """
         self._bucket = Bucket(log.objects, log.settings, clock or Clock(), chance or Chance())
+        self._delegate = delegate
         self._runner = Runner(scan_seconds)
         self._wakes = Wakes(log, self._bucket, courier, self._runner.set_timer)
         self._runner.serve(self._wakes)
@@ -56,6 +65,15 @@ class Subscriptions:
     async def sweep(self) -> None:
         """Do once what is due, for a process that does not stay. Raises LogError."""
         await self._runner.sweep()
+        await self.settle()
+
+    async def look(self, appended: Mapping[str, Iterable[str]]) -> None:
+        """Do what appends ask for that another process made and delegated."""
+        for path, listeners in appended.items():
+            if not listeners:
+                self.after(path)
+            for key in listeners:
+                self._runner.notice(key, path)
         await self.settle()
 
     async def settle(self) -> None:
@@ -92,9 +110,15 @@ class Subscriptions:
 
     def after(self, path: str) -> None:
         """Let those who listen look at once."""
-        if self._wakes.interest.is_fresh():
-            for key in self._wakes.interest.matching(path):
-                self._runner.notice(key, path)
+        is_fresh = self._wakes.interest.is_fresh()
+        listeners = self._wakes.interest.matching(path) if is_fresh else ()
+        if self._delegate is not None:
+            if listeners or not is_fresh:
+                self._delegate(path, listeners)
+            return
+        for key in listeners:
+            self._runner.notice(key, path)
+        if is_fresh:
             return
         self._late.add(path)
         if self._catching_up is None:
