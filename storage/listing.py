@@ -4,7 +4,6 @@ The bucket lists roots, in the order of their keys; whether a stream lives stand
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import msgspec
@@ -29,15 +28,15 @@ def prefix_key(prefix: str) -> str:
     return _PREFIX + quote(prefix, safe="")
 
 
-async def every_path(bucket: Bucket, prefix: str) -> AsyncIterator[str]:
-    """Yield every path with the prefix that has ever been a stream. One LIST per thousand."""
+async def every_path(bucket: Bucket, prefix: str) -> list[str]:
+    """Return every path with the prefix that has ever been a stream. One LIST per thousand."""
+    paths: list[str] = []
     after = ""
     while True:
         entries = await reading(bucket.objects.list(prefix_key(prefix), after=after))
-        for entry in entries:
-            yield keys.decode_path(entry.key.removeprefix(_PREFIX))
+        paths += [keys.decode_path(entry.key.removeprefix(_PREFIX)) for entry in entries]
         if len(entries) < LIST_LIMIT:
-            return
+            return paths
         after = entries[-1].key
 
 

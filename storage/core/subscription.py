@@ -16,7 +16,7 @@ from storage.core.keys import decode_path, encode_path
 from storage.core.offset import WIDTH
 
 PREFIX = "subscription/"
-ID_BYTES = 256  # of an id in its key: due keys hold it together with the root
+ID_BYTES = 320  # of an id in its key: due keys hold it together with the root
 ROOT_BYTES = 640
 
 START_TOKEN = "-1"  # a stream that was found later: everything in it is new

@@ -148,7 +148,7 @@ class Wakes:
         prefix = stream_path(root, literal_prefix(config.pattern))
         return [
             relative
-            async for path in every_path(self.bucket, prefix)
+            for path in await every_path(self.bucket, prefix)
             if (relative := relative_path(root, path)) is not None and is_matched(config, relative)
         ]
 

@@ -5,7 +5,9 @@ Everything that is written to a subscription is looked at as it is written; at t
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
 from random import Random
+from typing import Any
 
 from storage.core.admission import Append
 from storage.core.lease import Credential
@@ -27,12 +29,13 @@ from storage.subscriptions.courier import Arrived, Delivery, Refused
 from storage.subscriptions.leases import Ack, Acknowledged
 from storage.subscriptions.registry import Made
 from storage.subscriptions.service import Subscriptions
-from tests.log.schedules import Seeded, alive
+from tests.log.schedules import Seeded
 from tests.log.world import Process, SimulatedChance, SimulatedClock, World
 
 ROOT, ID = "r", "s"
 KEY = subscription_key(ROOT, ID)
 LEASE_MS = 2_000
+SCAN_SECONDS = 30.0
 NAMES = ("events/a", "events/b", "events/c")
 
 
@@ -107,7 +110,11 @@ class Station:
     def __init__(self, process: Process, receiver: Receiver) -> None:
         self.process = process
         self.subscriptions = Subscriptions(
-            process.log, Courier(process, receiver), SimulatedClock(process), SimulatedChance(process)
+            process.log,
+            Courier(process, receiver),
+            SimulatedClock(process),
+            SimulatedChance(process),
+            scan_seconds=SCAN_SECONDS,
         )
         process.log.observer = self.subscriptions
         self.subscriptions.start()
@@ -194,6 +201,12 @@ class Scene:
             await station.process.call(-1, log.create(path, Creation(StreamConfig("text/plain"), body)))
         await station.process.call(-1, log.append(path, Append(b"more", "text/plain")))
 
+    async def append_by(self, station: Station, name: str) -> None:
+        """Append, by one process, to a stream that is created if it is not there."""
+        path, log = f"{ROOT}/{name}", station.process.log
+        await station.process.call(-1, log.create(path, Creation(StreamConfig("text/plain"))))
+        await station.process.call(-1, log.append(path, Append(b"more", "text/plain")))
+
     async def delete(self, path: str) -> None:
         station = self.station()
         await station.process.call(-1, station.process.log.delete(path))
@@ -219,13 +232,13 @@ class Scene:
         station = self.station()
         began = self.world.step
         leases = station.subscriptions.leases
+        call: Coroutine[Any, Any, object]
         if not honest and self.rng.random() < 0.2:
-            release = Ack(wake.id, there.generation)
-            outcome = await station.process.call(-1, leases.release(ROOT, ID, credential_of(there), release))
+            call = leases.release(ROOT, ID, credential_of(there), Ack(wake.id, there.generation))
         else:
             ack = Ack(wake.id, there.generation, acks, done=honest or self.rng.random() < 0.7)
             call = leases.acknowledge(ROOT, ID, Kind.PULL_WAKE, credential_of(there), ack)
-            outcome = await station.process.call(-1, call)
+        outcome = await station.process.call(-1, call)
         if outcome is not None and isinstance(outcome.answer, Acknowledged):
             later = [g for g, step in self.held_since if g > there.generation and step < began]
             if later:
@@ -260,10 +273,13 @@ class Scene:
         schedule.settle(self.world)
         self.receiver.failing = self.receiver.slow = self.receiver.asynchronous = 0.0
 
+    async def close(self) -> None:
+        """Let those who are left finish what they have begun."""
+        for station in self.stations:
+            if not station.process.crashed:
+                await station.subscriptions.settle()
+                await station.subscriptions.aclose()
+
     def verify(self) -> None:
         assert not self.acked_late, self.acked_late
         assert all(count == 1 for count in self.receiver.attempts.values()), "one attempt was delivered twice"
-
-
-def survivors(world: World) -> int:
-    return len(alive(world))

@@ -38,7 +38,7 @@ def play(kind: Kind, seed: int, *, faults: bool = True) -> Scene:
             scene.add(world.process(LogSettings()))
         await scene.insist("make_wake_stream")
         if rng.random() < 0.5:
-            await scene.append("events/b" if rng.random() < 0.5 else "r2/x")
+            await scene.append("r/events/b")
         await scene.insist("subscribe")
 
         async def appender() -> None:
@@ -70,6 +70,7 @@ def play(kind: Kind, seed: int, *, faults: bool = True) -> Scene:
         if kind is Kind.PULL_WAKE:
             told = [event["generation"] for event in msgspec.json.decode(await scene.wake_events())]
             assert told == sorted(set(told)), told
+        await scene.close()
 
     try:
         world.run(main())
@@ -81,12 +82,12 @@ def play(kind: Kind, seed: int, *, faults: bool = True) -> Scene:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_nothing_is_missed_and_no_lease_is_shared_whatever_fails(kind: Kind) -> None:
-    generations = [play(kind, seed).watch.last for seed in range(150)]
-    assert sum(last.generation for last in generations if last is not None) > 300
+    generations = [play(kind, seed).watch.last for seed in range(40)]
+    assert sum(last.generation for last in generations if last is not None) > 80
 
 
 def test_without_failures_every_generation_is_delivered_exactly_once() -> None:
-    for seed in range(80):
+    for seed in range(25):
         scene = play(Kind.WEBHOOK, seed, faults=False)
         delivered = scene.receiver.generations
         last = scene.watch.last
@@ -95,5 +96,5 @@ def test_without_failures_every_generation_is_delivered_exactly_once() -> None:
 
 
 def test_a_run_is_the_same_every_time() -> None:
-    once = [play(Kind.WEBHOOK, seed).world.story() for seed in range(5)]
-    assert once == [play(Kind.WEBHOOK, seed).world.story() for seed in range(5)]
+    once = [play(Kind.WEBHOOK, seed).world.story() for seed in range(3)]
+    assert once == [play(Kind.WEBHOOK, seed).world.story() for seed in range(3)]
