@@ -99,9 +99,14 @@ class Driver:
     """Carry out a reading flow against functions, and note what was asked and how long was waited."""
 
     def __init__(
-        self, serve: Serve, serve_events: Callable[[Request], tuple[Opened | Reply | Lost, list[Any]]]
+        self,
+        serve: Serve,
+        serve_events: Callable[[Request], tuple[Opened | Reply | Lost, list[Any]]],
+        *,
+        grants_pauses: bool = True,
     ) -> None:
         self._serve = serve
+        self._grants_pauses = grants_pauses
         self._serve_events = serve_events
         self._pieces: list[Any] = []
         self.requests: list[Request] = []
@@ -145,7 +150,7 @@ class Driver:
                     self.open = False
                 case Pause(seconds):
                     self.pauses.append(seconds)
-                    outcome = True
+                    outcome = self._grants_pauses
                 case _:
                     raise AssertionError(f"not a step of a read: {step!r}")
         raise AssertionError("the read makes no progress")

@@ -125,3 +125,14 @@ def test_a_batch_of_another_type_has_no_json() -> None:
     assert batch.text() == "é"
     assert batch.messages() == [b"\xc3\xa9"]
     assert Batch(b"", Position(), Position("a"), True, False, "text/plain").messages() == []
+
+
+def test_a_lone_surrogate_is_escaped_because_utf8_cannot_say_it() -> None:
+    assert encode_json("\ud800ü") == b'"\\ud800\\u00fc"'
+
+
+def test_a_batch_of_json_gives_values_and_messages() -> None:
+    batch = Batch(b'[1, "a"]', Position(), Position("a"), True, False, "application/json")
+    assert batch.json() == [1, "a"]
+    assert batch.messages() == [b"1", b'"a"']
+    assert drop_prefix(batch) is batch

@@ -1,5 +1,6 @@
 """Requests and their answers: what is repeated, what is not, how long is waited, and what an answer means."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -254,3 +255,73 @@ def test_arguments_are_judged_before_anything_is_sent() -> None:
         Timeouts(attempt_seconds=0)
     with pytest.raises(TypeError, match="append_json"):
         operations.encode_message({"a": 1})  # type: ignore[arg-type]
+
+
+def test_a_create_says_everything_in_headers() -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    flow = operations.create(URL, PACE, content_type=None, expiry=Expiry(None, moment), closed=True, body=b"all")
+    created, steps = run_to_end(flow, [Reply(201, {"stream-closed": "true"})])
+    assert steps[0].headers == {"Stream-Expires-At": "2030-01-01T00:00:00+00:00", "Stream-Closed": "true"}
+    assert (created.created, created.closed, created.content_type) == (True, True, None)
+    with pytest.raises(ValueError, match="time zone"):
+        Expiry(None, datetime(2030, 1, 1)).headers()
+    assert Expiry(60, None).headers() == {"Stream-TTL": "60"}
+    assert Expiry(None, "2030-01-01T00:00:00Z").headers() == {"Stream-Expires-At": "2030-01-01T00:00:00Z"}
+
+
+def test_a_fork_says_everything_in_headers() -> None:
+    def fork(**options: Any) -> Any:
+        defaults = {"offset": None, "sub_offset": 0, "content_type": None, "expiry": Expiry()}
+        return operations.fork("http://server.test/a b/ü?x=1", URL, PACE, **(defaults | options))
+
+    _, steps = run_to_end(fork(offset="7", sub_offset=2, content_type="text/plain"), [Reply(201, {})])
+    assert steps[0].headers == {
+        "Stream-Forked-From": "/a%20b/%C3%BC",
+        "Stream-Fork-Offset": "7",
+        "Stream-Fork-Sub-Offset": "2",
+        "Content-Type": "text/plain",
+    }
+    _, steps = run_to_end(fork(), [Reply(201, {})])
+    assert steps[0].headers == {"Stream-Forked-From": "/a%20b/%C3%BC"}
+    for options in ({"sub_offset": -1, "offset": "7"}, {"sub_offset": 1}):
+        with pytest.raises(ValueError, match="sub_offset"):
+            run_to_end(fork(**options), [])
+
+
+def test_what_is_not_json_goes_out_bare_so_that_the_server_refuses_it() -> None:
+    assert operations.compose_body(["1", "[2]"], "application/json") == b"[1,[2]]"
+    assert operations.compose_body(["1,2"], "application/json") == b"1,2"
+    assert operations.compose_body(["a", memoryview(b"b")], "text/plain") == b"ab"
+
+
+def test_a_list_of_streams_that_is_refused_says_why() -> None:
+    with pytest.raises(Unauthorized):
+        run_to_end(operations.list_streams(URL, PACE, prefix="", after=None, limit=2), [Reply(401, {})])
+
+
+def test_a_head_is_read_with_everything_that_it_says() -> None:
+    headers = {"stream-next-offset": "9", "content-type": "text/plain", "stream-ttl": "60", "etag": "e"}
+    head, _ = run_to_end(operations.head(URL, PACE), [Reply(200, headers)])
+    assert (head.offset, head.content_type, head.ttl_seconds, head.etag, head.closed) == (
+        "9",
+        "text/plain",
+        60,
+        "e",
+        False,
+    )
+    with pytest.raises(NotFound):
+        run_to_end(operations.head(URL, PACE), [Reply(404, {})])
+
+
+def test_writes_that_are_refused_raise_what_they_were_refused_with() -> None:
+    refused = Reply(409, {"stream-closed": "true"})
+    for flow in (
+        operations.append(URL, PACE, body=b"x", content_type="text/plain", seq="1"),
+        operations.create(URL, PACE, content_type="text/plain", expiry=Expiry(), closed=False, body=None),
+    ):
+        with pytest.raises((StreamClosed, Conflict)):
+            run_to_end(flow, [refused])
+    flow = operations.append(URL, PACE, body=b"x", content_type="text/plain", seq="1")
+    appended, steps = run_to_end(flow, [Reply(204, {"stream-next-offset": "1"})])
+    assert steps[0].headers == {"Content-Type": "text/plain", "Stream-Seq": "1"}
+    assert (appended.offset, appended.duplicate) == ("1", False)

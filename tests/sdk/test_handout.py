@@ -28,7 +28,8 @@ def batches_of(pieces: list[bytes], start: Position) -> Iterator[Batch]:
 
 @given(st.text(max_size=12), st.lists(st.integers(1, 4), min_size=1), st.integers(0, 12))
 def test_text_that_is_resumed_anywhere_is_the_same_text(text: str, sizes: list[int], stop: int) -> None:
-    data, pieces = text.encode(), []
+    data = text.encode()
+    pieces: list[bytes] = []
     while data:
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(data[:size])

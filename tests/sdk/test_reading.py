@@ -13,6 +13,7 @@ from durable_streams_client import (
     Position,
     Retry,
     StaleCache,
+    TimedOut,
     Unavailable,
 )
 from durable_streams_client.core.batch import Batch, join_deliveries
@@ -372,3 +373,66 @@ def test_an_empty_answer_that_was_not_held_is_followed_by_a_pause() -> None:
     with pytest.raises(AssertionError, match="no progress"):
         driver.run(flow, until=lambda batches: False, steps=40)
     assert len(driver.pauses) >= 10
+
+
+def test_a_long_poll_that_is_answered_with_an_old_cursor_again_and_again_leaves_the_cdn() -> None:
+    stream = SimulatedStream([])
+
+    def serve(request: Request) -> Reply:
+        if "cdn" in request.url and request.params.get("live"):
+            return Reply(204, {"stream-next-offset": token(0), "stream-cursor": "7"})
+        if request.params.get("live"):
+            stream.units = [b"x"]
+        return stream.answer(request)
+
+    driver = Driver(serve, no_sse)
+    reading = make_reading(driver, "long-poll", cdn=Cdn("https://cdn.test", live=True))
+    batches = driver.run(reading.flow(Position()), until=lambda batches: bool(batches[-1].data))
+    assert batches[-1].data == b"x"
+
+
+def test_getting_past_a_stale_cache_takes_time_that_must_be_there() -> None:
+    stream = SimulatedStream([b"a", b"b"], page=1)
+    first = stream.answer(Request("GET", ORIGIN, params={"offset": "-1"}))
+    driver = Driver(lambda request: first, no_sse, grants_pauses=False)
+    with pytest.raises(TimedOut):
+        driver.run(make_reading(driver, False).flow(Position()), until=lambda batches: False)
+
+
+def test_connections_that_bring_nothing_and_end_at_once_are_not_opened_without_a_pause() -> None:
+    stream = SimulatedStream([])
+    driver = Driver(stream.answer, lambda request: (stream.events(request)[0], [stream.events(request)[1]]))
+    for live, asked in (("sse", "sse"), (True, "long-poll")):
+        reading = Reading(ORIGIN, live, PATIENT, PATIENT, clock=lambda: 1.0, nonce=lambda: "fresh")  # type: ignore[arg-type]
+        with pytest.raises(AssertionError, match="no progress"):
+            driver.run(reading.flow(Position()), until=lambda batches: False, steps=80)
+        assert driver.requests[-1].params["live"] == asked
+        assert driver.pauses
+
+
+def test_a_stream_that_is_deleted_ends_its_followers() -> None:
+    driver = Driver(SimulatedStream([b"a"]).answer, lambda request: (Reply(404, {}), []))
+    with pytest.raises(NotFound):
+        driver.run(make_reading(driver, True).flow(Position()), until=lambda batches: False)
+    assert not driver.open
+
+
+def test_a_close_that_comes_by_event_ends_the_read_and_the_connection() -> None:
+    stream = SimulatedStream([b"a"])
+
+    def serve_events(request: Request) -> tuple[Opened, list[bytes]]:
+        stream.closed = True
+        opened, text = stream.events(request)
+        return opened, [text, b"event: data\ndata:eA==\n\n"]
+
+    driver = Driver(stream.answer, serve_events)
+    batches = driver.run(make_reading(driver, "sse").flow(Position()), until=lambda batches: False)
+    assert batches[-1].closed
+    assert not driver.open
+
+
+def test_a_read_whose_time_is_up_does_not_turn_to_the_origin() -> None:
+    driver = Driver(lambda request: Lost("late", sent=True, out_of_time=True), no_sse)
+    with pytest.raises(TimedOut):
+        driver.run(make_reading(driver, False, cdn=CDN).flow(Position()), until=lambda batches: False)
+    assert len(driver.requests) == 1

@@ -68,10 +68,9 @@ class Gathering:
         return news
 
     def cut(self) -> None:
-        """End the batch that is open, if it has a message."""
-        if self._open.messages:
-            self._cut.append(self._open)
-            self._open = Gathered()
+        """End the batch that is open, which has a message."""
+        self._cut.append(self._open)
+        self._open = Gathered()
 
     def wait_seconds(self, now: float, *, flushing: bool) -> float | None:
         """Return how long until a batch is due: 0 for now, None for as long as nothing else happens."""

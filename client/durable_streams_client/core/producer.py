@@ -192,8 +192,8 @@ class ProducerCore:
             self._fail(batch, AmbiguousWrite("given up while a batch was in flight", url=self.url))
             raise
         finally:
-            if self._in_flight.pop(batch.order, None) is not None:
-                self.buffered_bytes -= batch.size
+            del self._in_flight[batch.order]
+            self.buffered_bytes -= batch.size
 
     def _deliver(self, batch: ProducedBatch) -> Flow[None]:
         failures = 0
