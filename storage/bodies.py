@@ -7,6 +7,8 @@ A superset may be larger than a page, and larger than what a process should hold
 import asyncio
 from collections import OrderedDict
 
+import msgspec
+
 from storage.bucket import Bucket, reading
 from storage.cache import Cached, ChunkCache
 from storage.core import keys
@@ -14,10 +16,11 @@ from storage.core.chunk import Chunk, DamagedChunk, decode_chunk
 from storage.core.cuts import is_between_messages, last_comma
 from storage.core.reading import NotABoundary, Piece
 from storage.errors import DamageError, LogError
-from storage.objects import LIST_LIMIT, Head
+from storage.objects import LIST_LIMIT, Entry, Head
 
 FLIGHTS = 8  # blocks fetched ahead at once, for all readers of the process
-ENDS = 10_000  # places between messages that are remembered, so that the next page need not prove its beginning
+ENDS = 10_000  # places inside large chunks where pages ended: the next page neither looks for its chunk nor proves
+# that a message begins there
 
 
 class Bodies:
@@ -27,7 +30,7 @@ class Bodies:
         self._bucket = bucket
         self._cache = cache
         self._flights: dict[str, asyncio.Task[Cached | None]] = {}
-        self._ends: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._ends: OrderedDict[tuple[str, int], Cached] = OrderedDict()  # the chunk, without its body
 
     async def fetch(self, key: str) -> Cached | None:
         """Return the chunk under a key, with the first block of its body; None if there is none."""
@@ -35,6 +38,9 @@ class Bodies:
 
     async def covering(self, prefix: str, at: int, *, is_json: bool) -> Cached:
         """Return the chunk that holds a position before the tail: by its key, else by a floor LIST."""
+        known = self._ends.get((prefix, at))
+        if known is not None and known.chunk.next > at:
+            return known
         key = prefix + keys.complement(at)
         found = await self.fetch(key)
         if found is not None and found.chunk.next > at:
@@ -46,15 +52,22 @@ class Bodies:
                 # One at a time is nearly always right. Where chunks inside a superset are being reclaimed, some that
                 # are left may stand between the position and the superset: their sizes tell.
                 if limit == 1 or keys.parse_chunk_key(entry.key)[1] + entry.size - is_json > at:
-                    found = await self.fetch(entry.key)
+                    found = await self._fetch_some(entry)
                     if found is not None and found.chunk.next <= at:
                         self._cache.drop(entry.key)  # it may have become a superset since
-                        found = await self.fetch(entry.key)
+                        found = await self._fetch_some(entry)
                     if found is not None and found.chunk.next > at:
                         return found
             if len(entries) < limit:
                 raise DamageError(f"no chunk under {prefix} holds position {at}, which is before the stream's end")
             key, limit = entries[-1].key, LIST_LIMIT
+
+    async def _fetch_some(self, entry: Entry) -> Cached | None:
+        """Return a chunk of which the middle is wanted: if it is large, without the beginning of its body."""
+        if entry.size <= self._bucket.settings.block_bytes:
+            return await self.fetch(entry.key)
+        head = await reading(self._bucket.objects.head(entry.key))
+        return None if head is None else Cached(self._decode(entry.key, head), b"", *_of(head))
 
     async def piece(self, prefix: str, found: Cached, at: int, high: int, room: int, *, is_json: bool) -> Piece | None:
         """Take from a large chunk what lies between `at` and `high`: at least a byte or a message, up to `room` bytes.
@@ -63,8 +76,13 @@ class Bodies:
         """
         chunk = found.chunk
         key, offset = prefix + keys.complement(chunk.position), at - chunk.position
-        if is_json and not await self._is_boundary(prefix, key, found, at):
-            raise NotABoundary(f"{at} is inside a message")
+        if is_json and at != chunk.position and (prefix, at) not in self._ends:
+            # Nobody in this process has seen a message end here: all that is before it tells.
+            before = await self._bytes(key, found, 0, offset + 1)
+            if before is None:
+                return None
+            if not is_between_messages(before):
+                raise NotABoundary(f"{at} is inside a message")
         room = max(room, 1)
         while True:
             end = min(high, at + room)
@@ -77,39 +95,34 @@ class Bodies:
             if end > at:
                 break
             room *= 2  # it ends inside the first message
-        self._remember(prefix, end)
+        if end < chunk.next:
+            self._remember(prefix, end, found)
         if is_json:
             body = b"".join((b"[", memoryview(body)[1 : end - at], b"]"))
         return Piece(body, at, at, end)
 
-    async def _is_boundary(self, prefix: str, key: str, found: Cached, at: int) -> bool:
-        """Say whether a message begins here: this process has seen it end here before, or reads all that is before."""
-        if at == found.chunk.position or (prefix, at) in self._ends:
-            return True
-        before = await self._bytes(key, found, 0, at - found.chunk.position + 1)
-        return before is not None and is_between_messages(before)
-
-    def _remember(self, prefix: str, end: int) -> None:
-        self._ends[prefix, end] = None
+    def _remember(self, prefix: str, end: int, found: Cached) -> None:
+        self._ends[prefix, end] = msgspec.structs.replace(found, body=b"")
         if len(self._ends) > ENDS:
             self._ends.popitem(last=False)
 
     async def _bytes(self, key: str, found: Cached, low: int, high: int) -> bytes | None:
         """Return bytes of the chunk's body; None if it is not there any more."""
-        if high <= len(found.body):
+        if found.body and high <= len(found.body):
             return found.body if (low, high) == (0, len(found.body)) else found.body[low:high]
         size = self._bucket.settings.block_bytes
         parts: list[memoryview] = []
         for n in range(low // size, (high - 1) // size + 1):
-            block = found if n == 0 else await self._block(key, found, n)
+            block = found if n == 0 and found.body else await self._block(key, found, n)
             if block is None:
                 self._cache.drop(key)
+                self._ends.clear()
                 return None
             parts.append(memoryview(block.body)[max(0, low - n * size) : high - n * size])
         return b"".join(parts)
 
     async def _block(self, key: str, found: Cached, n: int) -> Cached | None:
-        name = f"{key}#{n}"
+        name = f"{key}#{n}" if n else key
         cached = self._cache.get(name)
         if cached is not None and cached.chunk.next == found.chunk.next:
             return cached  # an older version may have ended within this block
@@ -130,7 +143,7 @@ class Bodies:
         if found is None:
             return None
         head = found.head
-        entry = Cached(self._decode(key, head), found.body, head.etag, head.content_type, head.size)
+        entry = Cached(self._decode(key, head), found.body, *_of(head))
         self._cache.put(name, entry)
         return entry
 
@@ -177,3 +190,7 @@ class Bodies:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+
+
+def _of(head: Head) -> tuple[str, str, int]:
+    return head.etag, head.content_type, head.size

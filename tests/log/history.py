@@ -1,9 +1,14 @@
 """Long lives in small: groups of three chunks, supersets of two hundred bytes, days that go by, and a sweeper at work.
 
 The ledger here follows what compaction and reclamation do to the objects, and says where they break an invariant.
+
+    python -m tests.log.history forks 139          the story of one run
+    python -m tests.log.history forks 0 5000       as many as you like
 """
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
 from urllib.parse import unquote
@@ -361,3 +366,20 @@ def draw_faults(rng: Random) -> Faults:
         down=rng.choice([0, 0, 1, 4]),
         crashes=rng.choice([0, 0, 1]),
     )
+
+
+def main(name: str, first: str, end: str | None = None) -> None:
+    """Play one run and tell its story, or many and tell how it went."""
+    counts: Counter[str] = Counter()
+    for seed in range(int(first), int(end or first) + (end is None)):
+        station = play(name, seed)
+        ledger = station.history
+        counts.update(runs=1, calls=len(ledger.calls), merged=ledger.supersets)
+        counts.update(reclaimed=ledger.reclaimed, purged=ledger.purged, forks=len(station.forks))
+        if end is None:
+            print(station.world.story())
+    print(name, dict(counts))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
