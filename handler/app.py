@@ -180,7 +180,7 @@ class StreamsApp:
     ) -> Reply | None:
         read = parse_read(headers, scope["query_string"])
         if read.live == names.LIVE_SSE:
-            return await self._live.sse(path, read, receive, send)
+            return await self._live.sse(path, read, receive, send, private=self._authorize is not None)
         cursor = ""
         if read.live:
             waited = await self._live.long_poll(path, read, receive, scope.get(WAIT_SECONDS))

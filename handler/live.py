@@ -12,6 +12,7 @@ import msgspec
 
 from handler.body import Receive, Send
 from handler.core import names
+from handler.core.caching import REVALIDATE
 from handler.core.cursor import cursor_at, jitter_of
 from handler.core.problems import BASE, CORS, Reply, header
 from handler.core.requests import Read
@@ -29,9 +30,10 @@ _EVENT_STREAM = [
     *BASE,
     *CORS,
     header(names.CONTENT_TYPE, names.EVENT_STREAM_TYPE),
-    header(names.CACHE_CONTROL, "no-cache"),
     header("X-Accel-Buffering", "no"),  # nginx would hold events back to fill a buffer
 ]
+_SHARED = header(names.CACHE_CONTROL, REVALIDATE)
+_PRIVATE = header(names.CACHE_CONTROL, f"private, {REVALIDATE}")
 _BASE64 = header(names.STREAM_SSE_DATA_ENCODING, names.SSE_BASE64)
 
 
@@ -84,8 +86,11 @@ class Live:
         finally:
             gone.cancel()
 
-    async def sse(self, path: str, read: Read, receive: Receive, send: Send) -> Reply | None:
-        """Send events until the stream closes, the reader goes or the time is over; a reply where there are none."""
+    async def sse(self, path: str, read: Read, receive: Receive, send: Send, *, private: bool) -> Reply | None:
+        """Send events until the stream closes, the reader goes or the time is over; a reply where there are none.
+
+        `private`: the request was authorised.
+        """
         limit = self._settings.sse_event_bytes
         outcome: Outcome | None = await self._log.read(path, read.offset, limit=limit)
         assert outcome is not None
@@ -94,7 +99,9 @@ class Live:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.sse_seconds
         teller = _Teller(outcome, read, path)
-        start = [*_EVENT_STREAM, _BASE64] if teller.base64 else _EVENT_STREAM
+        start = [*_EVENT_STREAM, _PRIVATE if private else _SHARED]
+        if teller.base64:
+            start.append(_BASE64)
         await send({"type": "http.response.start", "status": 200, "headers": start})
         gone = asyncio.ensure_future(_departure(receive))
         try:

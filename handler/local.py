@@ -128,15 +128,9 @@ def run(settings: ServerSettings, listener: socket.socket, ready: Callable[[], N
     """Serve until a signal says stop. Raises CannotStart. `checked`: another process has tried the store."""
     import uvloop
 
-    configure_process()
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, ready, checked=checked))
-
-
-def configure_process() -> None:
-    """Set up what is the interpreter's: warnings on stderr, and fewer passes over what lives for long."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    gc.freeze()
 
 
 async def _serve(
@@ -204,6 +198,8 @@ class _Server(uvicorn.Server):
         """Accept connections, and say so."""
         await super().startup(sockets=sockets)
         if self.started:
+            gc.collect()
+            gc.freeze()  # what is there by now stays, and need not be looked through again and again
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -46,6 +46,11 @@ async def test_what_was_authorised_is_private_to_its_reader() -> None:
         assert answer.headers["cache-control"] == "private, no-cache"
         polled = await here.client.get("/s?offset=-1&live=long-poll", headers=ALICE)
         assert polled.headers["cache-control"].startswith("private")
+        events = Exchange(here.app, "GET", "/s?offset=-1&live=sse", headers=[(b"authorization", b"Bearer alice's")])
+        _, headers = await events.start()
+        assert headers["cache-control"] == "private, no-cache"
+        events.leave()
+        await events.end()
 
 
 async def test_a_preflight_and_the_health_are_open_to_everybody_and_what_is_like_them_is_not() -> None:
