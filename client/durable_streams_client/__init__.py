@@ -15,8 +15,8 @@
 from durable_streams_client import errors
 from durable_streams_client.aio import AsyncClient, AsyncProducer, AsyncReader, AsyncStream
 from durable_streams_client.core.batch import Batch
+from durable_streams_client.core.cdn import Cdn
 from durable_streams_client.core.gathering import Limits
-from durable_streams_client.core.reading import Cdn
 from durable_streams_client.errors import *  # noqa: F403  (every error, as `errors.__all__` has it)
 from durable_streams_client.models import Appended, Closed, Created, Head, Live, Position, Retry, Timeouts
 from durable_streams_client.sync import Client, Producer, Reader, Stream

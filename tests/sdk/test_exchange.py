@@ -325,3 +325,17 @@ def test_writes_that_are_refused_raise_what_they_were_refused_with() -> None:
     appended, steps = run_to_end(flow, [Reply(204, {"stream-next-offset": "1"})])
     assert steps[0].headers == {"Content-Type": "text/plain", "Stream-Seq": "1"}
     assert (appended.offset, appended.duplicate) == ("1", False)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"title":"Conflict","detail":"It is\\n closed."}', "It is closed."),
+        (b'{"title":"Conflict"}', "Conflict"),
+        (b"[1]", "[1]"),
+        (b"plain\n text \xff", "plain text \ufffd"),
+        (b"", "no explanation"),
+    ],
+)
+def test_an_error_says_what_the_server_said(body: bytes, said: str) -> None:
+    assert str(error_of(GET, Reply(418, {}, body))) == f"GET was answered 418: {said} ({URL})"

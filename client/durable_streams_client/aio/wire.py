@@ -90,8 +90,8 @@ class AsyncWire:
         timeout, total_seconds = plan_timeout(request, self._timeouts, self._deadline)
         built = self._http.build_request(
             request.method,
-            compose_url(request, await resolve_async(self._params)),
-            headers=merge_headers(await resolve_async(self._headers), request.headers),
+            compose_url(request, await resolve_async({} if request.public else self._params)),
+            headers=merge_headers(await resolve_async({} if request.public else self._headers), request.headers),
             content=request.content,
             timeout=timeout,
             extensions={"trace": self._guard.trace},

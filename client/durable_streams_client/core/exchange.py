@@ -14,7 +14,9 @@ A flow decides; a shell (`sync`, `aio`) carries out its steps and knows nothing 
 When a flow is closed early the shell gives up the open response by itself. Knows no HTTP library, clock or randomness.
 """
 
+import json
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
@@ -44,7 +46,8 @@ class Request:
     """One HTTP request, before the caller's own headers and parameters are added.
 
     `live` requests wait for new data: they are bounded by silence (`silence_seconds`, or the shell's default), not in
-    total.
+    total. `public` ones are for what is the same for everybody, at a place that the server has named: the caller's own
+    headers and parameters, tokens among them, are not added.
     """
 
     method: str
@@ -54,6 +57,7 @@ class Request:
     content: bytes | None = None
     live: bool = False
     silence_seconds: float | None = None
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +210,12 @@ def judge_failure(request: Request, outcome: Reply | Lost) -> DurableStreamError
 
 
 def explain(reply: Reply) -> str:
-    """Return the beginning of a response's own explanation, fit for one line of a log."""
-    text = reply.body[:500].decode("utf-8", "replace").strip()
-    return " ".join(text.split())[:200] if text else "no explanation"
+    """Return a response's own explanation on one line: the detail of a problem (RFC 9457), or how its body begins."""
+    text = reply.body[:2000].decode("utf-8", "replace")
+    with suppress(ValueError, AttributeError):
+        problem = json.loads(text)
+        text = problem.get("detail") or problem.get("title") or text
+    return " ".join(str(text).split())[:200] or "no explanation"
 
 
 def compose_url(request: Request, params: Mapping[str, str]) -> str:

@@ -12,6 +12,8 @@ STREAM_SEQ = "Stream-Seq"
 STREAM_TTL = "Stream-TTL"
 STREAM_EXPIRES_AT = "Stream-Expires-At"
 STREAM_SSE_DATA_ENCODING = "Stream-SSE-Data-Encoding"
+# An extension: where the page at Stream-Next-Offset may be read as an immutable object, without this server.
+STREAM_CHUNKS = "Stream-Chunks"
 
 # Section 4.2: forks.
 STREAM_FORKED_FROM = "Stream-Forked-From"

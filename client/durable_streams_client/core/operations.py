@@ -170,7 +170,8 @@ def list_streams(
 
     An extension of our own server, `GET {root}/__ds/streams`. Raise NotSupported where the server has no such thing.
     """
-    params = {names.PREFIX: prefix, names.LIMIT: str(limit)}
+    # That server names paths without the slash they begin with in a URL.
+    params = {names.PREFIX: prefix.removeprefix("/"), names.LIMIT: str(limit)}
     if after is not None:
         params[names.AFTER] = after
     request = Request("GET", root_url.rstrip("/") + names.STREAMS_PATH, params=params)

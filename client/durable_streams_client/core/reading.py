@@ -10,11 +10,12 @@ later now. Knows no HTTP library, clock or randomness; time and chance are argum
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin
 
 from durable_streams_client.core import names
 from durable_streams_client.core.backoff import plan_delay_seconds
 from durable_streams_client.core.batch import Batch, drop_prefix, is_json, is_text, join_deliveries
+from durable_streams_client.core.cdn import Cdn
 from durable_streams_client.core.exchange import (
     RETRIED,
     Flow,
@@ -51,22 +52,6 @@ SSE_FIRST_SILENCE_SECONDS = 10.0
 SHORT_POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Cdn:
-    """A CDN that serves the same streams under another base: scheme, host, and a prefix of the path if it has one.
-
-    Catch-up goes through it; `live` says whether live requests do too, or go to the origin.
-    """
-
-    base_url: str
-    live: bool = False
-
-    def rebase(self, url: str) -> str:
-        """Return the CDN's URL for a URL at the origin."""
-        base, origin = urlsplit(self.base_url), urlsplit(url)
-        return urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + origin.path, origin.query, ""))
-
-
 class _SseUnusableError(Exception):
     """SSE does not get through to this client; long-poll may."""
 
@@ -94,6 +79,7 @@ class Reading:
     headers: dict[str, str] = field(init=False, default_factory=dict)
     content_type: str = field(init=False, default="")
     stale_answers: int = field(init=False, default=0)
+    chunks_url: str = field(init=False, default="")
 
     def flow(self, position: Position) -> Flow[None]:
         """Read from a position to the tail, then follow if asked to, handing on a Batch for every delivery.
@@ -130,7 +116,9 @@ class Reading:
     def _catch_up(self) -> Flow[None]:
         direct = False
         while True:
-            page = yield from self._ask(None, direct=direct)
+            page = None if direct else (yield from self._ask_for_chunk())
+            if page is None:
+                page = yield from self._ask(None, direct=direct)
             # A cache may hold an old page that says it is the last: only the origin's word ends a read. Its word is
             # asked for once more here, from where the page ended, even where a detour led to the origin already.
             believe = direct or self.cdn is None or page.closed
@@ -138,6 +126,24 @@ class Reading:
             if page.up_to_date and believe:
                 return
             direct = page.up_to_date
+
+    def _ask_for_chunk(self) -> Flow[Page | None]:
+        """Read what lies at `offset` as the object that the server said it is; None if it has to be asked itself.
+
+        One attempt: an offset may lie within an object, and history that is not to be had there is at the server's.
+        """
+        if not self.chunks_url:
+            return None
+        request = Request("GET", self.chunks_url, params={names.OFFSET: self.offset}, public=True)
+        outcome = yield request
+        if isinstance(outcome, Reply) and outcome.status == 200 and outcome.header(names.STREAM_NEXT_OFFSET):
+            page = self._judge_page(request, outcome)
+            # An answer that says to be the tail without being the end is none of an object's.
+            if page is not None and (page.closed or not page.up_to_date):
+                self._note(outcome)
+                return page
+        self.chunks_url = ""
+        return None
 
     def _poll(self) -> Flow[None]:
         asked_at, sent_cursor = self.clock(), self.cursor
@@ -198,6 +204,8 @@ class Reading:
                     self._note(answer.reply)
                     page = self._judge_page(request, answer.reply)
                     if page is not None:
+                        named = answer.reply.header(names.STREAM_CHUNKS)
+                        self.chunks_url = urljoin(request.url, named) if named else ""
                         return page
                     yield from self._distrust(request, detours)
                     detours += 1

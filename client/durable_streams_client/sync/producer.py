@@ -150,7 +150,10 @@ class Producer:
             self.abandon()
 
     def abandon(self) -> None:
-        """Stop at once. What is not acknowledged may or may not be written; the callback is told of it."""
+        """Stop without a flush. What is not acknowledged may or may not be written; the callback is told of it.
+
+        Attempts that are under way are not retried, but waited for: nothing runs on afterwards.
+        """
         with self._changed:
             if not self._core.idle:
                 self._core.fail(AmbiguousWrite("the producer was abandoned before its flush", url=self._core.url))

@@ -88,8 +88,8 @@ class Wire:
         timeout, total_seconds = plan_timeout(request, self._timeouts, self._deadline)
         built = self._http.build_request(
             request.method,
-            compose_url(request, resolve(self._params)),
-            headers=merge_headers(resolve(self._headers), request.headers),
+            compose_url(request, resolve({} if request.public else self._params)),
+            headers=merge_headers(resolve({} if request.public else self._headers), request.headers),
             content=request.content,
             timeout=timeout,
         )
