@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bucket.servers import S3Server
+from tests.web.nginx import free_port, nginx, round_robin
 from tests.web.processes import REPOSITORY, server
 
 NODE = REPOSITORY / "tests" / "node"
@@ -65,3 +66,16 @@ def test_the_public_suite_passes_on_minio(minio: S3Server, minio_bucket: str, tm
     options = ("--endpoint-url", minio.endpoint_url, "--long-poll-timeout", "1s")
     with server(minio_bucket, *options) as process:
         run_suite(process.url(), tmp_path)
+
+
+def test_the_public_suite_passes_on_two_processes_taken_in_turn(
+    minio: S3Server, minio_bucket: str, tmp_path: Path
+) -> None:
+    """Two servers on one bucket, behind a proxy that sends each request to the other one than the last."""
+    options = ("--endpoint-url", minio.endpoint_url, "--long-poll-timeout", "1s")
+    port = free_port()
+    with server(minio_bucket, *options) as one, server(minio_bucket, *options) as two:
+        with nginx(round_robin([one.url(), two.url()], port), port, tmp_path / "nginx") as proxy:
+            run_suite(proxy, tmp_path)
+        log = (tmp_path / "nginx" / "access.log").read_text()
+        assert len(log.splitlines()) > CASES
