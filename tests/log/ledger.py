@@ -127,6 +127,7 @@ class Generation:
         self.lengths: list[tuple[int, int]] = []  # step, position
         self.born: int | None = None  # the step at which it went live
         self.left: int | None = None  # the step at which its root stopped being live
+        self.left_at = float("inf")  # the same as a time
         self.buried: tuple[int, float, str] | None = None  # step, time and write id of the tombstone
         self.closed_alone: tuple[int, int, Claim | None] | None = None  # step, position, who: a close without bytes
         self.first_write_id = ""
@@ -256,7 +257,7 @@ class Ledger:
         elif root.state is State.LIVE:
             self.went_live(path, generation, root)
         elif generation.born is not None and generation.left is None:
-            generation.left = self.world.step
+            generation.left, generation.left_at = self.world.step, self.world.now
             if generation.buried is None:
                 self.broken(f"the root of {path} says {root.state.value} without a tombstone")
 

@@ -64,14 +64,12 @@ class Judge:
             case _:
                 yield "an error that the store gave no reason for"
 
-    def views(self, since: float | None = None) -> Iterator[View]:
-        """Yield what the path was at each moment between the call's beginning (or a time before it) and its end."""
+    def views(self) -> Iterator[View]:
+        """Yield what the path was at each moment of the call."""
         moments = self.ledger.history(self.call.path)
         for moment, following in zip(moments, [*moments[1:], None], strict=True):
-            begun = following is None or (
-                following.step > self.call.invoked if since is None else following.at >= since
-            )
-            if begun and moment.step <= self.responded:
+            lasted = following is None or following.step > self.call.invoked
+            if lasted and moment.step <= self.responded:
                 yield moment.view
 
     def during(self, step: int) -> bool:
@@ -204,9 +202,12 @@ class Judge:
             if not any((v.generation, v.position, v.closed) == fact for v in self.views()):
                 yield "the page was up to date at no moment"
         else:
-            # It says nothing of the tail, so it may miss a deletion for as long as the root may be cached.
+            # It says nothing of the tail, so of a deletion it knows what the root says: nobody is told of one before
+            # that, and the root may be remembered for a while.
             since = self.call.invoked_at - self.call.settings.root_cache_seconds
-            if page.closed or not any(v.generation == page.root.generation for v in self.views(since)):
+            there = generation.born is not None and generation.born <= self.responded
+            gone = generation.left is not None and generation.left <= self.call.invoked and generation.left_at < since
+            if page.closed or not there or gone:
                 yield "the page's generation was not there"
 
 
