@@ -71,6 +71,8 @@ class Leases:
             new = claimed(with_tails(there, seen), tails, worker, attempt_id, self._bucket.clock.now_ms())
             if isinstance(new, NoPendingWork):
                 if there.wake is None:
+                    if await self._runner.finish(key):
+                        continue  # this process was about to link a stream that was appended to
                     return new
                 # A wake whose work is gone must not keep the next one from being announced.
                 new = idle(there)

@@ -86,6 +86,13 @@ class Runner:
         finally:
             del self._working[key]
 
+    async def finish(self, key: str) -> bool:
+        """Wait until what was noticed of a subscription is done; say whether there was anything."""
+        working = self._working.get(key)
+        if working is not None:
+            await asyncio.wait([working])
+        return working is not None
+
     async def settle(self) -> None:
         """Wait until nothing that was noticed is left."""
         while self._working:
