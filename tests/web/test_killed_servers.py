@@ -5,48 +5,38 @@ The size is 200 MB; DURABLE_STREAMS_KILL_MB makes it smaller for a quick look.
 
 import asyncio
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.bucket.servers import S3Server
 from tests.web.killing import Account, Content, kill_on_the_way, read_back, write
+from tests.web.nginx import free_port
+from tests.web.processes import ServerProcess
 
 MEGABYTES = int(os.environ.get("DURABLE_STREAMS_KILL_MB", "200"))
 KILLS = 10
 WRITERS = 4
-READY_SECONDS = 30.0
 
 
 class Server:
     """A server on a port of its own that can be killed and started again."""
 
     def __init__(self, store: str, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        port = free_port()
         self.base = f"http://127.0.0.1:{port}"
-        self._command = [sys.executable, "-m", "handler", "serve", "--port", str(port), "--store", store, *options]
-        self._process: asyncio.subprocess.Process | None = None
+        self._arguments = (store, "--port", str(port), *options)
+        self._process: ServerProcess | None = None
 
     async def start(self) -> None:
         """Run until it says where it listens."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        assert self._process.stdout is not None
-        async with asyncio.timeout(READY_SECONDS):
-            said = await self._process.stdout.readline()
-        assert self.base.encode() in said, f"the server said {said!r}"
+        self._process = ServerProcess(*self._arguments)
+        assert await asyncio.to_thread(self._process.url) == self.base
 
     async def kill(self) -> None:
         """Kill it in the middle of whatever it does."""
-        assert self._process is not None
-        self._process.kill()
-        await self._process.wait()
+        if self._process is not None:
+            await asyncio.to_thread(self._process.close)
 
 
 async def append_and_kill(servers: list[Server], url: str) -> None:
@@ -80,8 +70,6 @@ async def test_a_file_survives_ten_kills_of_a_server_on_sqlite(tmp_path: Path) -
     await append_and_kill([Server(f"sqlite://{tmp_path}/streams.db")], "/files/sqlite")
 
 
-async def test_a_file_survives_ten_kills_of_two_servers_on_one_bucket(
-    minio: S3Server, minio_bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_survives_ten_kills_of_two_servers_on_one_bucket(minio: S3Server, minio_bucket: str) -> None:
     options = ("--endpoint-url", minio.endpoint_url)
     await append_and_kill([Server(minio_bucket, *options), Server(minio_bucket, *options)], "/files/minio")
