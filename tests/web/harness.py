@@ -54,11 +54,9 @@ class Site:
 def _is_ours(task: "asyncio.Task[Any]") -> bool:
     """Say whether a task runs a coroutine of the application or of the log."""
     code = getattr(task.get_coro(), "cr_code", None)
-    return (
-        code is not None
-        and Path(code.co_filename).is_relative_to(REPOSITORY)
-        and not Path(code.co_filename).is_relative_to(REPOSITORY / "tests")
-    )
+    # Not the whole repository: the virtual environment may be in it, and the loop's own tasks with it.
+    ours = (REPOSITORY / "handler", REPOSITORY / "storage")
+    return code is not None and any(Path(code.co_filename).is_relative_to(folder) for folder in ours)
 
 
 def named(headers: dict[str, str]) -> dict[str, str]:
