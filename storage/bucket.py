@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from storage.clock import Chance, Clock
+from storage.core.checking import checksum
 from storage.core.root import DamagedRoot, Root, decode_root, encode_root
 from storage.errors import AmbiguousWriteError, ContentionError, DamageError, UnavailableError
 from storage.objects import (
@@ -114,6 +115,7 @@ class Bucket:
         there may be part of a superset and gone.
         Raises UnavailableError (nothing written) and AmbiguousWriteError (its fate stayed unknown).
         """
+        metadata = {**metadata, "crc": checksum(body)}
         unknown = False
         failure: Exception | None = None
         for attempt in range(self.settings.tries):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from storage.bucket import IMMUTABLE, Bucket
 from storage.cache import Cached, ChunkCache
 from storage.core import keys
+from storage.core.checking import checksum
 from storage.core.chunk import Chunk, DamagedChunk, decode_chunk, encode_chunk
 from storage.core.compaction import Link, Trail, link_of, merge
 from storage.core.root import media_type
@@ -152,7 +153,7 @@ class Compactor:
             IfMatch(head.etag),
             content_type=head.content_type,
             cache_control=IMMUTABLE,
-            metadata=encode_chunk(chunk, keys.parse_chunk_key(key)[0]),
+            metadata={**encode_chunk(chunk, keys.parse_chunk_key(key)[0]), "crc": checksum(body)},
         )
         if etag is None:
             return None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from storage.core import keys
+from storage.core.checking import checksum
 from storage.core.chunk import Chunk, Kind, encode_chunk
 from storage.core.compaction import Grouping, Link, Trail, link_of, merge
 from storage.core.producers import Claim
@@ -176,6 +177,7 @@ def test_a_superset_says_what_the_last_of_its_chunks_says() -> None:
             **last.head.metadata,
             "write-id": superset.head.metadata["write-id"],
             "count": "64",
+            "crc": checksum(superset.body),
         }
         assert superset.body == b"[" + b",".join(b'{"n":%d}' % n for n in range(64)) + b"]"
         # A stale writer that finds the superset at its tail's key adopts all of it.
