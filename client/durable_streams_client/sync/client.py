@@ -12,11 +12,12 @@ import httpx
 
 from durable_streams_client.core import names, operations
 from durable_streams_client.core.batch import encode_json, frame_json, is_json
+from durable_streams_client.core.cdn import Cdn
 from durable_streams_client.core.exchange import Flow, Pace
 from durable_streams_client.core.gathering import PRODUCER_LIMITS, Limits
 from durable_streams_client.core.operations import Expiry, Message
 from durable_streams_client.core.producer import ErrorCallback, ProducerCore
-from durable_streams_client.core.reading import Cdn, Reading
+from durable_streams_client.core.reading import Reading
 from durable_streams_client.models import (
     FOLLOW_RETRY,
     PRODUCER_RETRY,
