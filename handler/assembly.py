@@ -26,7 +26,9 @@ def store_options(settings: ServerSettings) -> StoreOptions:
 
 def log_settings(settings: ServerSettings) -> LogSettings:
     """Return what the log takes of the settings."""
-    return LogSettings(page_bytes=settings.page_size, cache_bytes=settings.cache_size)
+    return LogSettings(
+        page_bytes=settings.page_size, cache_bytes=settings.cache_size, whole_chunks=bool(settings.chunks_url)
+    )
 
 
 def build_subscriptions(

@@ -99,7 +99,7 @@ class Bodies:
             self._remember(prefix, end, found)
         if is_json:
             body = b"".join((b"[", memoryview(body)[1 : end - at], b"]"))
-        return Piece(body, at, at, end)
+        return Piece(body, at, at, end, end < high)
 
     def _remember(self, prefix: str, end: int, found: Cached) -> None:
         self._ends[prefix, end] = msgspec.structs.replace(found, body=b"")

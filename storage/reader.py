@@ -138,6 +138,8 @@ class Reader:
             return OffsetInvalid(str(error))
         if not await self._is_fresh(stream, root):
             return None
+        if tails.settings.whole_chunks and len(pieces) > 1 and pieces[-1].is_cut:
+            at = pieces.pop().low
         return Page(root, join(pieces, is_json=root.is_json), start, at, False, False)
 
     async def _is_fresh(self, stream: Stream, root: Root) -> bool:

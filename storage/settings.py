@@ -9,6 +9,7 @@ class LogSettings(msgspec.Struct, frozen=True):
     """Sizes in bytes, times in seconds."""
 
     page_bytes: int = 4 * 1024 * 1024  # a page of a read; below Lambda's 6 MB for a response
+    whole_chunks: bool = False  # end a page where a chunk ends if it can, for readers who go on with the objects
     group_bytes: int = 8 * 1024 * 1024  # what one chunk takes of the appends that wait
     cache_bytes: int = 64 * 1024 * 1024  # chunks kept by a process; they are immutable
     block_bytes: int = 8 * 1024 * 1024  # a larger chunk is read in parts of this size

@@ -23,6 +23,7 @@ class Piece(msgspec.Struct, frozen=True):
     position: int  # of the chunk
     low: int
     high: int
+    is_cut: bool = False  # more of the chunk follows, for which there was no room
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -38,7 +39,8 @@ def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: 
     At least one byte or one message is taken, whatever the room. Raises NotABoundary.
     """
     if not is_json:
-        return Piece(body, position, low, min(high, low + max(room, 1)))
+        end = min(high, low + max(room, 1))
+        return Piece(body, position, low, end, end < high)
     if low == position and high - low <= room:
         return Piece(body, position, low, high)
     starts = boundaries(body)
@@ -48,7 +50,8 @@ def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: 
     end = high - position
     if high - low > room:
         end = starts[max(at + 1, bisect_right(starts, low - position + room) - 1)]
-    return Piece(body, position, low, min(position + end, high))
+    end = min(position + end, high)
+    return Piece(body, position, low, end, end < high)
 
 
 def join(pieces: Sequence[Piece], *, is_json: bool) -> bytes:
