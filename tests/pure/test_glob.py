@@ -15,6 +15,7 @@ from storage.core.glob import literal_prefix, matches
         ("events/*", "events/a", True),
         ("events/*", "events", False),
         ("events/*", "events/a/b", False),
+        ("events/*", "events//a", True),
         ("events/*", "other/a", False),
         ("events/**", "events", True),
         ("events/**", "events/a/b/c", True),

@@ -250,6 +250,42 @@ async def test_an_ack_of_no_place_in_the_stream_is_refused(offset: str) -> None:
             assert code(answer) == (409, "INVALID_OFFSET")
 
 
+async def test_a_stream_that_was_created_anew_is_pending_from_its_start() -> None:
+    async with subscribed({**PULL, "streams": ["events/a"]}) as client:
+        claimed = await claim(client)
+        old = claimed.json()["streams"][0]["tail_offset"]
+        ack = naming(claimed, acks=[{"stream": "events/a", "offset": old}])
+        assert (await client.post(f"{SUBSCRIPTION}/ack", json=ack, headers=bearer(claimed))).status_code == 200
+        await client.delete("/v1/events/a")
+        await client.put("/v1/events/a", headers=JSON, content=b'["anew"]')
+        done = await client.post(f"{SUBSCRIPTION}/ack", json={**ack, "done": True}, headers=bearer(claimed))
+        assert done.json() == {"ok": True, "next_wake": True}
+        [line] = (await claim(client)).json()["streams"]
+        assert (line["acked_offset"], line["has_pending"]) == ("-1", True)
+
+
+async def test_a_fork_is_pending_from_where_it_left_its_source() -> None:
+    async with subscribed(PULL) as client:
+        await client.put("/v1/other", headers=JSON, content=b'["inherited"]')
+        tail = (await client.head("/v1/other")).headers[NEXT_OFFSET]
+        await client.put("/v1/events/fork", headers={**JSON, "Stream-Forked-From": "/v1/other"})
+        await client.post("/v1/events/fork", headers=JSON, content=b'"own"')
+        claimed = await claim(client)
+        lines = {line["path"]: line for line in claimed.json()["streams"]}
+        assert lines["events/fork"]["acked_offset"] == tail
+        ack = naming(claimed, acks=[{"stream": "events/fork", "offset": tail}])
+        assert (await client.post(f"{SUBSCRIPTION}/ack", json=ack, headers=bearer(claimed))).status_code == 200
+
+
+async def test_a_stream_with_an_end_is_listed_until_it_has_come() -> None:
+    async with subscribed() as client:
+        await client.put("/v1/ended", headers={**JSON, "Stream-Expires-At": "2020-01-01T00:00:00Z"})
+        await client.put("/v1/open", headers={**JSON, "Stream-Expires-At": "2999-01-01T00:00:00Z"})
+        await client.put("/v1/sliding", headers={**JSON, "Stream-TTL": "3600"})
+        page = (await client.get("/v1/__ds/streams")).json()
+        assert [stream["path"] for stream in page["streams"]] == ["open", "sliding"]
+
+
 async def test_tokens_are_of_one_subscription() -> None:
     async with subscribed(PULL) as client:
         claimed = await claim(client)
