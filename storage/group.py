@@ -112,7 +112,7 @@ class Writer:
     async def _put(self, stream: Stream, root: Root, tail: Tail, draft: Draft) -> bool:
         """Write the draft as the next chunk; False if another chunk stands there, which is adopted."""
         tails = self._tails
-        prefix = keys.chunks_of_generation(stream.path, tail.generation)  # the stream may be another one by and by
+        prefix = stream.chunks  # taken before anything is awaited: the stream may be another one by and by
         at = tails.clock.steady()
         chunk = draft.chunk(tails.bucket.chance.new_id())
         metadata = encode_chunk(chunk, tail.generation)
