@@ -48,6 +48,7 @@ class Receiver:
         self.failing = failing
         self.slow = slow
         self.asynchronous = asynchronous
+        self.hold_seconds = 0.0  # of every delivery
         self.attempts: Counter[str] = Counter()
         self.generations: Counter[int] = Counter()
         self.refused = 0
@@ -61,6 +62,7 @@ class Receiver:
         self.generations[subscription.generation] += 1
         self.world.note(f"webhook {subscription.generation} {[line.path for line in delivery.streams]}")
         assert any(line.has_pending for line in delivery.streams), "a wake without pending work"
+        await asyncio.sleep(self.hold_seconds)
         if self.rng.random() < self.failing:
             self.refused += 1
             return Refused("drawn")

@@ -59,6 +59,14 @@ def test_a_configuration_is_normalised() -> None:
     assert parse_config(body, "v1", allow_loopback=False) == expected
 
 
+@pytest.mark.parametrize("url", ["http://10.0.0.1/hook", "http://localhost/hook", "http://worker.example/"])
+def test_an_unsafe_webhook_is_rejected_by_its_own_code(url: str) -> None:
+    body = b'{"type":"webhook","pattern":"*","webhook":{"url":"' + url.encode() + b'"}}'
+    with pytest.raises(Unacceptable) as raised:
+        parse_config(body, "v1", allow_loopback=False)
+    assert raised.value.code == "WEBHOOK_URL_REJECTED"
+
+
 def test_an_ack_is_read_as_the_worker_wrote_it() -> None:
     body = (
         b'{"wake_id":"w","generation":3,"acks":[{"stream":"/a/","offset":"1"},{"path":"b","offset":"2"}],"done":true}'
