@@ -31,14 +31,14 @@ class Chance:
     def __init__(self) -> None:
         self._drawn = b""
         self._used = 0
-        self._process = 0  # whose bytes they are: a fork must not use its parent's
+        self._drawn_by = 0  # whose bytes they are: a fork must not use its parent's
 
     def new_id(self) -> str:
         """Return an id that nobody else has: 24 hexadecimal digits."""
         process = os.getpid()
-        if self._used >= len(self._drawn) or process != self._process:
+        if self._used >= len(self._drawn) or process != self._drawn_by:
             # Many at once: asking the kernel can cost more than all else that an append does.
-            self._drawn, self._used, self._process = os.urandom(_ID_BYTES * 256), 0, process
+            self._drawn, self._used, self._drawn_by = os.urandom(_ID_BYTES * 256), 0, process
         start, self._used = self._used, self._used + _ID_BYTES
         return self._drawn[start : self._used].hex()
 
