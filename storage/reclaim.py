@@ -15,7 +15,7 @@ from storage.core.chunk import Chunk, DamagedChunk, Kind, decode_chunk
 from storage.core.compaction import Link, Trail, link_of
 from storage.core.root import Root
 from storage.core.sweeping import Covered, Layers, Named, Sweeping, is_dropped, is_reclaimable
-from storage.objects import LIST_LIMIT, Entry
+from storage.objects import Entry
 
 BATCH = 100  # deletions that may be under way together
 FIRST_WIDTH = 64 * 1024  # positions that the first listing of a large generation covers
@@ -57,11 +57,11 @@ class Generation:
     async def _delete_below(self, prefix: str, after: str, aged_before_ms: int) -> bool:
         """Delete everything after a key; False if something there is too young, which ends it."""
         while True:
-            entries = await reading(self._bucket.objects.list(prefix, after=after))
+            entries = await reading(self._bucket.objects.list(prefix, after=after, limit=self._sweeping.names))
             if any(entry.modified_ms >= aged_before_ms for entry in entries):
                 return False
             await self._delete([entry.key for entry in entries], "of a generation that is gone")
-            if len(entries) < LIST_LIMIT:
+            if len(entries) < self._sweeping.names:
                 return True
             after = entries[-1].key
 
@@ -79,20 +79,29 @@ class Generation:
         layers = Layers()
         at = max(position, self.root.own.low)
         async for named in self._ascending(at, newest[0], layers, aged_before_ms):
-            chain, covered = layers.sort(named)
-            for chunk in chain:
-                merger.add(chunk)
-            await merger.work()
-            gone = [chunk.key for chunk in chain if is_dropped(chunk, retained, newest[0].key, aged_before_ms)]
-            gone += [
-                each.chunk.key for each in covered if is_dropped(each.chunk, retained, newest[0].key, aged_before_ms)
-            ]
-            await self._delete(gone, "before what is kept of")
-            inside = [each for each in covered if is_reclaimable(each, newest[0].key, aged_before_ms)]
-            await self._reclaim([each for each in inside if each.chunk.key not in set(gone)])
+            await self._tend(named, newest[0].key, layers, merger, retained, aged_before_ms)
             if spent():
                 return merger.resume_at(at if layers.top is None else layers.top.position)
         return None
+
+    async def tend_listed(self, entries: Sequence[Entry], retained: int, aged_before_ms: int) -> None:
+        """Do the same with a generation that was listed as a whole, the newest first."""
+        merger = Merger(self._bucket, self._sweeping, self._do, self.prefix)
+        named = [self._named(entry) for entry in reversed(entries)]
+        await self._tend(named, entries[0].key, Layers(), merger, retained, aged_before_ms)
+
+    async def _tend(
+        self, named: list[Named], newest: str, layers: Layers, merger: "Merger", retained: int, aged_before_ms: int
+    ) -> None:
+        chain, covered = layers.sort(named)
+        for chunk in chain:
+            merger.add(chunk)
+        await merger.work()
+        gone = [chunk.key for chunk in chain if is_dropped(chunk, retained, newest, aged_before_ms)]
+        gone += [each.chunk.key for each in covered if is_dropped(each.chunk, retained, newest, aged_before_ms)]
+        await self._delete(gone, "before what is kept of")
+        inside = [each for each in covered if is_reclaimable(each, newest, aged_before_ms)]
+        await self._reclaim([each for each in inside if each.chunk.key not in set(gone)])
 
     async def _ascending(
         self, at: int, newest: Entry, layers: Layers, aged_before_ms: int
@@ -100,18 +109,18 @@ class Generation:
         """Yield the chunks from a position on, a listing at a time; skip what lies inside a superset and is gone."""
         last = keys.parse_chunk_key(newest.key)[1]
         width = FIRST_WIDTH
-        objects = self._bucket.objects
+        objects, names = self._bucket.objects, self._sweeping.names
         while at <= last:
             after = self.prefix + keys.complement(min(at + width, last + 1))
-            entries = await reading(objects.list(self.prefix, after=after))
+            entries = await reading(objects.list(self.prefix, after=after, limit=names))
             here = [entry for entry in entries if keys.parse_chunk_key(entry.key)[1] >= at]
-            if len(here) == LIST_LIMIT and width > 1:
+            if len(here) == names and width > 1:
                 width //= 4
                 continue
             if here:
                 yield [self._named(entry) for entry in reversed(here)]
             at = min(at + width, last + 1)
-            if len(here) < LIST_LIMIT // 4:
+            if len(here) < max(1, names // 4):
                 width *= 2
             top = layers.top
             if top is not None and top.end > at and top.modified_ms >= aged_before_ms:

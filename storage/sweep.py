@@ -28,7 +28,7 @@ from storage.core.sweeping import (
     is_marker_void,
 )
 from storage.errors import DamageError, LogError
-from storage.objects import LIST_LIMIT, Always, Entry, Objects, StoreError
+from storage.objects import Always, Entry, Objects, StoreError
 from storage.paced import Paced
 from storage.reclaim import Generation
 from storage.settings import LogSettings
@@ -166,26 +166,27 @@ class Sweeper:
             "touches": ("touch/", self._look_at_leftover),
             "tables": ("state/", self._look_at_leftover),
         }[cursor.step]
+        names = self._sweeping.names
         while not self._is_spent():
-            entries = await reading(self._paced.list(prefix, after=cursor.after))
+            entries = await reading(self._paced.list(prefix, after=cursor.after, limit=names))
             for entry in entries:
                 if entry.key <= cursor.after:
                     continue  # a generation is taken as a whole
                 try:
-                    cursor = await look(cursor, entry)
+                    cursor = await look(cursor, entry, entries)
                 except (LogError, StoreError) as error:
                     self._fail(entry.key, error)
                     cursor = self._at(cursor, cursor.step, _behind(entry.key))
                 if self._is_spent() or cursor.position is not None:
                     return cursor
-            if len(entries) < LIST_LIMIT:
+            if len(entries) < names:
                 break
         return cursor
 
     def _aged_before(self, seconds: float) -> int:
         return self._clock.now_ms() + self._behind_ms - int(seconds * 1000)
 
-    async def _look_at_root(self, cursor: Cursor, entry: Entry) -> Cursor:
+    async def _look_at_root(self, cursor: Cursor, entry: Entry, page: list[Entry]) -> Cursor:
         path = keys.decode_path(entry.key.removeprefix("root/"))
         found = await self._bucket.read_root(entry.key)
         if found is not None:
@@ -232,7 +233,7 @@ class Sweeper:
         if stream.tail.deleted or (expiry is not None and expiry <= now):
             await self._do(f"expire /{path}", lambda: self._tails.live(stream))
 
-    async def _look_at_generation(self, cursor: Cursor, entry: Entry) -> Cursor:
+    async def _look_at_generation(self, cursor: Cursor, entry: Entry, page: list[Entry]) -> Cursor:
         """Look at a generation, of which `entry` is the newest chunk."""
         number, _ = keys.parse_chunk_key(entry.key)
         path = keys.decode_path(entry.key.split("/")[1])
@@ -250,6 +251,12 @@ class Sweeper:
             retained = found.root.retained
             if retained <= found.root.own.low or not await self._is_old(found, aged) or await generation.has_forks():
                 retained = 0
+            here = [each for each in page if each.key.startswith(generation.prefix)]
+            # One that a page of the listing holds as a whole is not listed again.
+            whole = here and (len(page) < self._sweeping.names or here[-1] is not page[-1]) and here[0] is entry
+            if whole and cursor.position is None:
+                await generation.tend_listed(here, retained, aged)
+                return self._at(cursor, "chunks", _behind(entry.key))
             position = await generation.tend(cursor.position or 0, retained, aged, self._is_spent)
             if position is not None:
                 return self._at(cursor, "chunks", cursor.after, position)
@@ -268,7 +275,7 @@ class Sweeper:
                 lambda: self._tails.finish(path, root.generation),
             )
 
-    async def _look_at_marker(self, cursor: Cursor, entry: Entry) -> Cursor:
+    async def _look_at_marker(self, cursor: Cursor, entry: Entry, page: list[Entry]) -> Cursor:
         """Remove a marker whose fork is gone for good, and see what becomes of the source."""
         _, segment, generation, _, _ = entry.key.split("/")
         found = await reading(self._paced.get(entry.key))
@@ -293,7 +300,7 @@ class Sweeper:
         if found is not None and found.root.generation == generation and found.root.state is State.SOFT:
             await self._tails.finish(source, generation)
 
-    async def _look_at_leftover(self, cursor: Cursor, entry: Entry) -> Cursor:
+    async def _look_at_leftover(self, cursor: Cursor, entry: Entry, page: list[Entry]) -> Cursor:
         """Delete a touch or a producer table that came, or stayed, after its generation was gone."""
         kind, segment, name = entry.key.split("/")[:3]
         path = keys.decode_path(segment)

@@ -27,6 +27,7 @@ class Sweeping(msgspec.Struct, frozen=True):
     requests: int = 2000  # of one pass, about
     requests_per_second: float = 200.0
     parallel: int = 16
+    names: int = 1000  # of one listing, at most
 
 
 class Cursor(msgspec.Struct, frozen=True):

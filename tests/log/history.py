@@ -259,7 +259,7 @@ class HistoryClient(Client):
         fork = rng.choice(station.forks) if station.forks else ""
         match kind:
             case "sweep":
-                await sweep(process, rng.choice([15, 60, 1000]), station.grace_seconds)
+                await sweep(process, rng.choice([15, 60, 1000]), rng.choice([3, 10, 1000]), station.grace_seconds)
             case "stall":
                 await asyncio.sleep(DAY_SECONDS * rng.choice([0.03, 0.5, 1.01, 1.01]))
             case "fork":
@@ -289,12 +289,12 @@ class HistoryClient(Client):
             station.forks.append(path)
 
 
-async def sweep(process: Process, requests: int, grace_seconds: float = DAY_SECONDS) -> None:
+async def sweep(process: Process, requests: int, names: int, grace_seconds: float = DAY_SECONDS) -> None:
     """Make a pass with a process's own store and clock."""
     sweeper = Sweeper(
         Port(process),
         process.log.settings,
-        Sweeping(grace_seconds, cycle_seconds=0.0, requests=requests, requests_per_second=0.0, parallel=3),
+        Sweeping(grace_seconds, cycle_seconds=0.0, requests=requests, requests_per_second=0.0, parallel=3, names=names),
         SimulatedClock(process),
         SimulatedChance(process),
     )
@@ -346,7 +346,7 @@ def play(name: str, seed: int, change: Callable[[HistoryStation], None] = lambda
         schedule.settle(world)
         for _ in range(2):  # the first one merges, and what it merged is old when the second one comes
             await asyncio.sleep(1.5 * DAY_SECONDS)
-            await sweep(world.process(LogSettings(grouping=GROUPING)), 100_000)
+            await sweep(world.process(LogSettings(grouping=GROUPING)), 100_000, rng.choice([3, 1000]))
         await station.read_back()
 
     try:
