@@ -118,7 +118,8 @@ class Bodies:
                 self._cache.drop(key)
                 self._ends.clear()
                 return None
-            parts.append(memoryview(block.body)[max(0, low - n * size) : high - n * size])
+            # The first may be there as a whole: it was merged here.
+            parts.append(memoryview(block.body)[max(0, low - n * size) : min(size, high - n * size)])
         return b"".join(parts)
 
     async def _block(self, key: str, found: Cached, n: int) -> Cached | None:
