@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from functools import cache
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from mangum import Mangum
 
@@ -29,10 +30,12 @@ from handler.relay import LOOK, Relay
 from handler.settings import PREFIX, BadSetting, ServerSettings, read_settings
 from handler.subscriptions import SubscriptionService
 from storage.clock import Chance
+from storage.core.sweeping import Sweeping
 from storage.log import Log
 from storage.objects import Objects
 from storage.opening import open_objects
 from storage.probe import probe
+from storage.sweep import Sweeper
 
 # What is different here as long as nobody says otherwise: a page and a body must fit into what Lambda passes on, an
 # API gateway gives up after 29 seconds, and one request at a time needs few connections.
@@ -77,6 +80,7 @@ class Function:
         self._relay = Relay(environment[SWEEPER]) if environment.get(SWEEPER) else None
         self._objects: Objects | None = None
         self._app: AsgiApp
+        self._log: Log
         self._subscriptions: SubscriptionService
         self._appended: dict[str, tuple[str, ...]] = {}  # streams, and who listens to them
         self._answered_at = 0.0
@@ -99,7 +103,8 @@ class Function:
         asyncio.get_event_loop().run_until_complete(self._sweep(event, _seconds_of(context)))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["raw_path"] = raw_path(scope["aws.event"])
+        raw = raw_path(scope["aws.event"])
+        scope["raw_path"], scope["path"] = raw, unquote(raw.decode())
         scope[WAIT_SECONDS] = self._wait_seconds
         await self._open()
         await self._thaw()
@@ -128,6 +133,7 @@ class Function:
         seconds = SETTLE_SECONDS if self._relay is None else SETTLE_SECONDS_BESIDE_A_SWEEPER
         try:
             async with asyncio.timeout(min(seconds, self._wait_seconds)):
+                await self._log.settle()
                 await self._subscriptions.settle()
         except TimeoutError:
             _log.info("what a request has begun takes longer than its answer; it stands in the store")
@@ -138,11 +144,15 @@ class Function:
         if not self._is_probed:
             await probe(self._objects, Chance().new_id())
             self._is_probed = True
-        async with asyncio.timeout(seconds):
-            if event.get(LOOK):
+        if event.get(LOOK):
+            async with asyncio.timeout(seconds):
                 await self._subscriptions.look(event[LOOK])
-            else:
-                await self._subscriptions.sweep()
+            return
+        sweeping = Sweeping(seconds=seconds / 2)  # a pass ends soon after its time, not at it
+        sweeper = Sweeper(self._objects, log_settings(self._settings), sweeping, due=self._subscriptions.sweep)
+        swept = await sweeper.sweep()
+        for failure in swept.failed:
+            _log.error("the sweeper left something out: %s", failure)
 
     async def _open(self) -> None:
         """Open the store, once per sandbox, in the loop that it is going to live in."""
@@ -150,7 +160,7 @@ class Function:
             return
         settings = self._settings
         objects = await open_objects(settings.store, store_options(settings))
-        log = Log(objects, log_settings(settings))
+        log = self._log = Log(objects, log_settings(settings))
         delegate = self._note_append if self._relay is not None else None
         self._subscriptions = build_subscriptions(log, settings, "", delegate)
         app: AsgiApp = build_app(log, settings, self._subscriptions)

@@ -30,7 +30,6 @@ SERVICES_KEPT = {"lambda", "s3", "sso", "sso-oidc", "sts"}
 UNUSED = (
     "boto3/examples",
     "boto3/data",  # resources, which are another way to call clients
-    "botocore/cacert.pem",  # certifi's, or the one that Lambda has
     "aioboto3/experimental",
 )
 NOT_AT_RUN_TIME = ("tests", "test", "__pycache__", "*.pyi", "*.pyx", "*.pxd", "*.c", "*.h")

@@ -173,6 +173,11 @@ class Compactor:
         chunk = decode_chunk(link.position, found.head.metadata)
         return (chunk, found.body) if chunk.index == link.last else None
 
+    async def settle(self) -> None:
+        """Wait for the merges under way: before the process is frozen."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def aclose(self) -> None:
         """Let the merges that are under way come to an end."""
         while self._tasks:

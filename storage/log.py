@@ -177,6 +177,10 @@ class Log:
         """
         return await self._lister.page(prefix, after, limit)
 
+    async def settle(self) -> None:
+        """Wait for what was begun besides the answers, such as merging chunks: before the process is frozen."""
+        await self._tails.compactor.settle()
+
     async def aclose(self) -> None:
         """Finish what is being written and let those who wait go; the store stays open."""
         writers = [stream.writer for stream in self._streams if stream.writer is not None]

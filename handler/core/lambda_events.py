@@ -38,8 +38,8 @@ def is_event_stream(query_string: bytes) -> bool:
 def fit(answer: MutableMapping[str, Any], *, has_type: bool) -> MutableMapping[str, Any] | None:
     """Return the answer as Lambda accepts it, None if it does not. `has_type`: the application gave a Content-Type."""
     body: str = answer.get("body") or ""
-    if not answer.get("isBase64Encoded") and len(body) > PLAIN_BYTES:
-        answer["body"] = body = b64encode(body.encode()).decode()
+    if not answer.get("isBase64Encoded") and len(text := body.encode()) > PLAIN_BYTES:
+        answer["body"] = body = b64encode(text).decode()
         answer["isBase64Encoded"] = True
     headers = answer.get("headers")
     if headers and not has_type:
