@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from handler.maintenance import add_commands
+from handler.maintenance import run as run_maintenance
 from handler.settings import OPTIONS, PREFIX, BadSetting, ServerSettings, read_settings
 
 NAME = "durable-streams-server"
@@ -26,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=NAME, description="Durable Streams: append-only streams over HTTP, kept in an object store."
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {_version()}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser(
         "serve",
         help="serve streams",
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         else:
             note = f" (default: {_shown(option.name, default)})" if default not in ("", 0.0) else ""
             serve.add_argument(option.flag, dest=option.name, metavar=option.metavar, help=option.help + note)
+    add_commands(commands)
     return parser
 
 
@@ -69,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadSetting as error:
         sys.stderr.write(f"{NAME}: {error}\n")
         return 2
+    if given.command != "serve":
+        return run_maintenance(given, settings)
     from handler.local import serve  # loads the server, which --help and --version can do without
 
     try:

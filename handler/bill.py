@@ -24,8 +24,10 @@ from storage.sweep import Sweeper
 
 TYPE = "text/plain"
 MESSAGE = b"m" * 100
-APPENDS = 8192  # enough for groups of groups
+APPENDS = 4096  # enough for groups of groups, and groups of those
 BATCH = 10
+OBJECTS = 1024  # appends of a history that is read
+LARGE = MESSAGE * 400
 READERS = 100
 STREAMS = 200
 # What a page takes of a function: 512 MB, and 60 ms where nothing is cached. An assumption, unlike the requests.
@@ -172,7 +174,7 @@ async def batched_appends(store: Metered, log: Log) -> Workload:
 
 async def function_pages(store: Metered, log: Log) -> Workload:
     """A long compacted history read from its start by a process that knows nothing, page by page."""
-    await _history(log, store, 4096, MESSAGE * 100)
+    await _history(log, store, OBJECTS, LARGE)
     reader = Log(store, LogSettings(), LoopClock())
     pages = 0
     at: Offset | Sentinel = Sentinel.START
@@ -189,7 +191,7 @@ async def function_pages(store: Metered, log: Log) -> Workload:
 
 async def cdn_pages(store: Metered, log: Log) -> Workload:
     """The same history from caches: each object is fetched once, and handed to a thousand readers."""
-    generation = await _history(log, store, 4096, MESSAGE * 100)
+    generation = await _history(log, store, OBJECTS, LARGE)
     objects = await _follow(store, generation)
     viewers = 1000
     return Workload("catch-up through a CDN", "object", objects * viewers, store.took(), cdn_requests=1)
@@ -197,7 +199,7 @@ async def cdn_pages(store: Metered, log: Log) -> Workload:
 
 async def store_objects(store: Metered, log: Log) -> Workload:
     """The same history by whoever may read the bucket: one GET per object."""
-    generation = await _history(log, store, 4096, MESSAGE * 100)
+    generation = await _history(log, store, OBJECTS, LARGE)
     objects = await _follow(store, generation)
     return Workload("catch-up straight from the store", "object", objects, store.took())
 

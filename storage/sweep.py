@@ -76,6 +76,7 @@ class Sweeper:
         self._done: Counter[str] = Counter()
         self._failed: list[str] = []
         self._spent_at = 0
+        self._ends_at = float("inf")
         self._behind_ms = 0  # added to this machine's time wherever the age of an object counts
 
     async def sweep(self) -> Swept:
@@ -84,6 +85,7 @@ class Sweeper:
         self._failed.clear()
         began = self._paced.requests
         self._spent_at = began + self._sweeping.requests
+        self._ends_at = self._clock.steady() + (self._sweeping.seconds or float("inf"))
         if self._due is not None and not self._dry:
             try:
                 await self._due()
@@ -103,7 +105,7 @@ class Sweeper:
         return Swept(dict(self._done), list(self._failed), self._paced.requests - began, finished)
 
     def _is_spent(self) -> bool:
-        return self._paced.requests >= self._spent_at
+        return self._paced.requests >= self._spent_at or self._clock.steady() >= self._ends_at
 
     async def _do(self, what: str, act: Callable[[], Awaitable[object]]) -> bool:
         """Do something and count it by its first word; in a dry run say it, and return False."""

@@ -25,6 +25,7 @@ class Sweeping(msgspec.Struct, frozen=True):
     creating_seconds: float = 900.0  # a creation takes seconds; one that is fenced only has to be tried again
     cycle_seconds: float = DAY_SECONDS  # the whole bucket is looked at once in so long
     requests: int = 2000  # of one pass, about
+    seconds: float = 0.0  # of one pass, about; 0: as many as it takes
     requests_per_second: float = 200.0
     parallel: int = 16
     names: int = 1000  # of one listing, at most
