@@ -2,6 +2,9 @@
 
 The port is bound once, here; the processes of `--workers` share its socket, and watch the pipe to this one, so that
 none of them stays behind when it is killed.
+
+The interpreter's switch interval stays at its default of 5 ms: down to 50 us, no difference could be measured (one and
+64 connections on one stream, 64 on a hundred, a dozen rounds in random order).
 """
 
 import asyncio
