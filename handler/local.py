@@ -26,6 +26,7 @@ from handler.access_log import AccessLog
 from handler.app import StreamsApp
 from handler.assembly import build_app, build_subscriptions, log_settings, store_options
 from handler.body import AsgiApp
+from handler.maintenance import BackgroundSweeper
 from handler.origin import OriginGuard
 from handler.settings import ServerSettings
 from handler.workers import Workers
@@ -151,7 +152,10 @@ async def _serve(
             app = AccessLog(app)
         server = _Server(app, streams, settings, ready)
         subscriptions.start()
+        sweeper = BackgroundSweeper(objects, settings)
+        sweeper.start()
         await server.serve(sockets=[listener])
+        await sweeper.aclose()
         await subscriptions.aclose()
         await log.aclose()
     finally:

@@ -25,7 +25,6 @@ from storage.sweep import Sweeper, Swept
 
 STORE_OPTIONS = ("store", "s3_driver", "endpoint_url", "region", "addressing", "pool_size")
 BAR = 30  # characters
-BACKGROUND_SECONDS = 300.0  # between two passes beside a server
 # Beside a server, and with its connections: slow enough not to be noticed.
 BACKGROUND = Sweeping(requests=2000, requests_per_second=20.0, parallel=2)
 
@@ -224,15 +223,17 @@ class Bar:
 class BackgroundSweeper:
     """Makes passes beside a server, as long as it runs. What is due is not its business: the server sees to that."""
 
-    def __init__(self, objects: Objects, settings: ServerSettings, seconds: float = BACKGROUND_SECONDS) -> None:
+    def __init__(self, objects: Objects, settings: ServerSettings) -> None:
         self._sweeper = Sweeper(objects, log_settings(settings), BACKGROUND)
-        self._seconds = seconds
+        self._seconds = settings.sweep_interval
         self._clock = Clock()
         self._chance = Chance()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, a while from now: a server that has just started has other things to do."""
+        if not self._seconds:
+            return
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:

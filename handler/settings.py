@@ -42,6 +42,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     loopback_webhooks: str = "auto"
     origin_secret: str = ""
     access_log: bool = False
+    sweep_interval: float = 300.0
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -166,6 +167,9 @@ OPTIONS = (
         "send webhooks to this machine too, over http: auto does where the server listens on loopback",
     ),
     Option("access_log", parse_bool, "", "write a line for every request"),
+    Option(
+        "sweep_interval", parse_duration, "TIME", "between passes that reclaim what nobody can need any more; 0s: none"
+    ),
 )
 
 

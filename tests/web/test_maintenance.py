@@ -147,7 +147,7 @@ def test_a_deployment_moves_from_sqlite_to_s3_and_back(  # type: ignore[no-untyp
 def contents(path: Path) -> list[tuple[str, bytes, object, str]]:
     async def run() -> list[tuple[str, bytes, object, str]]:
         objects: Objects = await SqliteObjects.open(path)
-        found = []
+        found: list[tuple[str, bytes, object, str]] = []
         for entry in await objects.list(""):
             there = await objects.get(entry.key)
             assert there is not None
@@ -200,7 +200,7 @@ async def test_a_sweeper_beside_a_server_makes_passes_until_it_is_stopped() -> N
             gone.set()
 
     objects.delete = noting  # type: ignore[method-assign]
-    sweeper = BackgroundSweeper(objects, ServerSettings(), seconds=0.01)
+    sweeper = BackgroundSweeper(objects, ServerSettings(sweep_interval=0.01))
     sweeper.start()
     await asyncio.wait_for(gone.wait(), 20)
     await sweeper.aclose()
