@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+import msgspec
 from mangum import Mangum
 
 from handler.app import WAIT_SECONDS
@@ -160,7 +161,8 @@ class Function:
             return
         settings = self._settings
         objects = await open_objects(settings.store, store_options(settings))
-        log = self._log = Log(objects, log_settings(settings))
+        # Nothing is fetched ahead: it would arrive when the sandbox is frozen.
+        log = self._log = Log(objects, msgspec.structs.replace(log_settings(settings), blocks_ahead=0))
         delegate = self._note_append if self._relay is not None else None
         self._subscriptions = build_subscriptions(log, settings, "", delegate)
         app: AsgiApp = build_app(log, settings, self._subscriptions)

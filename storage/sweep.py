@@ -186,7 +186,8 @@ class Sweeper:
         return cursor
 
     def _aged_before(self, seconds: float) -> int:
-        return self._clock.now_ms() + self._behind_ms - int(seconds * 1000)
+        # A store may keep whole seconds, and so say that something is older than it is.
+        return self._clock.now_ms() + self._behind_ms - int(seconds * 1000) - 1000
 
     async def _look_at_root(self, cursor: Cursor, entry: Entry, page: list[Entry]) -> Cursor:
         path = keys.decode_path(entry.key.removeprefix("root/"))

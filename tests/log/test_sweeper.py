@@ -155,7 +155,7 @@ def test_a_deleted_generation_goes_after_a_day_and_its_root_never() -> None:
         assert {key.split("/")[0] for key in yard.names()} == {"root", "chunk", "state", "touch"}
         await asyncio.sleep(DAY - 1)
         assert (await yard.sweep()).done == {}
-        await asyncio.sleep(2)
+        await asyncio.sleep(3)
         await yard.sweep()
         assert yard.names() == ["root/s"]
         assert yard.state() is State.DELETED
@@ -174,7 +174,7 @@ def test_the_orphan_of_a_lost_creation_goes_and_the_stream_that_won_stays() -> N
         yard.world.bucket.put(orphan, b"loser", IfAbsent(), TEXT, found.head.metadata)
         await yard.sweep()
         assert orphan in yard.names()
-        await asyncio.sleep(DAY + 1)
+        await asyncio.sleep(DAY + 2)
         await yard.sweep()
         assert yard.positions() == [0]
         page = await yard.log().read("s", Sentinel.START)
@@ -282,7 +282,7 @@ def test_what_retention_has_dropped_goes_after_a_day_unless_a_fork_inherited_it(
         await asyncio.sleep(DAY - 1)
         await yard.sweep()
         assert yard.positions() == [0, 10, 20]
-        await asyncio.sleep(2)
+        await asyncio.sleep(3)
         await yard.sweep()
         assert yard.positions() == ([0, 10, 20] if forked else [20])
         page = await yard.log().read("f" if forked else "s", Sentinel.START)
