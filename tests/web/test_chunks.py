@@ -1,6 +1,7 @@
 """History as objects through a CDN, with no server in between: the same bytes, and a server where there are none."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from tests.web.edge import edge
 from tests.web.processes import ServerProcess, server
 
 MESSAGES = 150
+PATIENCE_SECONDS = 10.0
 PAGE = "8KiB"  # a bit more than 64 of these messages, which are what a superset holds
 
 
@@ -27,9 +29,18 @@ class Place:
         self.edge_url = edge_url
         self._process = process
         self._seen = 0
+        self._markers = 0
 
     def reads(self) -> int:
         """Return how many reads the server has answered since this was asked last."""
+        # Lines come in order, but late: once there is one of a request that came after all others, so are theirs.
+        self._markers += 1
+        marker = f"/marker-{self._markers}"
+        httpx.head(self.url + marker)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any(marker in line for line in self._process.complained):
+            assert time.monotonic() < deadline, "the access log does not come"
+            time.sleep(0.01)
         seen = sum(" GET " in line for line in self._process.complained)
         since, self._seen = seen - self._seen, seen
         return since
