@@ -5,6 +5,7 @@ is not to be had is skipped by name; `.ci/run` counts those skips as failures.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import pytest
 
 from tests.bucket.servers import CREDENTIALS, S3Server, run_minio, run_moto
 from tests.install_minio import find_minio
+
+
+def pytest_configure() -> None:
+    """Take interrupts, whoever started us: a shell's background job ignores them, and so would all that we start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -138,9 +138,12 @@ def test_tail_prints_what_comes_until_it_is_interrupted(run: Run, path: str, own
             lines.append((tail.stdout and tail.stdout.read()) or b"")
             return bool(b"".join(lines))
 
-        wait_until(arrived)
-        tail.send_signal(signal.SIGINT)
-        assert tail.wait(timeout=20) == 0
+        try:
+            wait_until(arrived)
+            tail.send_signal(signal.SIGINT)
+            assert tail.wait(timeout=20) == 0
+        finally:
+            tail.kill()
         rest = tail.stdout.read() or b""
     received = [int(line) for line in (b"".join(lines) + rest).split()]
     assert received == list(range(received[0], received[0] + len(received)))
