@@ -4,12 +4,13 @@
     python -m bench.catch_up --store s3://bucket --endpoint-url http://host:9000   on that one
 
 The stream is written once as the objects that compaction leaves (made by the compactor's own functions, one message of
-a hundred bytes a chunk); both ways then fetch the same bytes with the same client, one request after the other. Store,
-server and client share the machine, so only the ratio of one run counts. Both ways take turns at being first.
+a hundred bytes a chunk). Then the same bytes are fetched by the S3 driver alone, one whole object after the other, and
+from a server that has the same driver by an HTTP client, one page after the other. Store, server and client share the
+machine, so only the ratio of one run counts. Both ways take turns at being first, and both have fetched another stream
+before: nothing of the history is cached anywhere, but connections and the SDK are warm.
 """
 
 import argparse
-import asyncio
 import contextlib
 import os
 import statistics
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import uvloop
 
 from storage.bucket import IMMUTABLE
 from storage.core import keys
@@ -66,13 +68,13 @@ async def make(objects: Objects, path: str, messages: int) -> list[tuple[str, in
     return written
 
 
-async def bare(objects: aiohttp.ClientSession, urls: list[str]) -> tuple[int, float]:
-    """Fetch the objects, one after the other."""
+async def bare(objects: Objects, written: list[tuple[str, int]]) -> tuple[int, float]:
+    """Fetch the objects, one after the other, with the driver that the server has."""
     began, size = time.perf_counter(), 0
-    for url in urls:
-        async with objects.get(url) as response:
-            response.raise_for_status()
-            size += len(await response.read())
+    for key, _ in written:
+        found = await objects.get(key)
+        assert found is not None
+        size += len(found.body)
     return size, time.perf_counter() - began
 
 
@@ -120,26 +122,12 @@ class Server:
         self._process.wait(20)
 
 
-def presigned(store: str, endpoint: str, written: list[tuple[str, int]]) -> list[str]:
-    """Return URLs at which the objects can be had without the SDK."""
-    import boto3
-    from botocore.config import Config as BotoConfig
-
-    bucket, _, prefix = store.removeprefix("s3://").partition("/")
-    style = BotoConfig(signature_version="s3v4", s3={"addressing_style": "path"})
-    client = boto3.client("s3", endpoint_url=endpoint or None, config=style)
-    prefix = f"{prefix.strip('/')}/" if prefix else ""
-    return [
-        client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": prefix + key}, ExpiresIn=3600)
-        for key, _ in written
-    ]
-
-
 async def main() -> None:
     """Run it and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", default="")
     parser.add_argument("--endpoint-url", default="")
+    parser.add_argument("--s3-driver", default="aioboto3")
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("server", nargs="*", help="more arguments for the server, after --")
@@ -158,31 +146,36 @@ async def main() -> None:
 
 async def measure(given: argparse.Namespace) -> None:
     """Make the history, and read it both ways."""
-    options = StoreOptions(endpoint_url=given.endpoint_url or None)
+    options = StoreOptions(endpoint_url=given.endpoint_url or None, driver=given.s3_driver)
     objects = await open_objects(given.store, options)
     path = f"history-{time.time_ns()}"
     written = await make(objects, path, given.messages)
     total = sum(size for _, size in written)
     print(f"{given.messages} messages of {len(MESSAGE)} bytes in {len(written)} objects, {total / 1e6:.1f} MB")
-    urls = presigned(given.store, given.endpoint_url, written)
+    other = f"other-{path}"
+    warm = await make(objects, other, 64 * 4096)
     ratios = []
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False, read_bufsize=2**20))
         for number in range(given.rounds):
             # A server per round, so that nothing is in its cache.
-            server = Server(given.store, given.endpoint_url, given.server)
+            server = Server(given.store, given.endpoint_url, ["--s3-driver", given.s3_driver, *given.server])
             try:
+                await bare(objects, warm)
+                await through(session, f"{server.url}/{other}")
+                used = server.cpu_seconds()
                 if number % 2:
                     size, seconds, pages = await through(session, f"{server.url}/{path}")
-                    fetched, alone = await bare(session, urls)
+                    fetched, alone = await bare(objects, written)
                 else:
-                    fetched, alone = await bare(session, urls)
+                    fetched, alone = await bare(objects, written)
                     size, seconds, pages = await through(session, f"{server.url}/{path}")
                 assert size == fetched == total
                 ratios.append(alone / seconds)
+                cpu = server.cpu_seconds() - used
                 print(
                     f"bare GETs {total / alone / 1e6:6.1f} MB/s   through the server {total / seconds / 1e6:6.1f} MB/s"
-                    f" in {pages} pages   {100 * ratios[-1]:5.1f} %   server: {server.cpu_seconds():.2f} s of CPU,"
+                    f" in {pages} pages   {100 * ratios[-1]:5.1f} %   server: {cpu:.2f} s of CPU,"
                     f" {server.peak_bytes() / 2**20:.0f} MiB at most"
                 )
             finally:
@@ -192,4 +185,4 @@ async def measure(given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

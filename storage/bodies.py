@@ -159,29 +159,48 @@ class Bodies:
 
     def read_ahead(self, prefix: str, found: Cached, reached: int, end: int) -> None:
         """Fetch what is likely to be asked for after `reached`, in a large chunk or behind a superset."""
-        chunk, settings = found.chunk, self._bucket.settings
-        if chunk.count == 1 and found.size <= settings.block_bytes:
-            return
-        key = prefix + keys.complement(chunk.position)
-        first = (reached - chunk.position) // settings.block_bytes
-        last = (found.size - 1) // settings.block_bytes
-        for n in range(first, first + settings.blocks_ahead):
-            if n <= last:
-                self._send_ahead(f"{key}#{n}" if n else key, key, n)
-            elif chunk.next < end:
-                following = prefix + keys.complement(chunk.next)
-                self._send_ahead(following, following, 0)
-                return
+        settings = self._bucket.settings
+        if found.chunk.count > 1 or found.size > settings.block_bytes:
+            n = (reached - found.chunk.position) // settings.block_bytes
+            self._go_ahead(prefix, found, n, settings.blocks_ahead * settings.block_bytes, end)
 
-    def _send_ahead(self, name: str, key: str, n: int) -> None:
-        if name in self._flights or len(self._flights) >= FLIGHTS or self._cache.get(name) is not None:
+    def _go_ahead(self, prefix: str, found: Cached, n: int, room: int, end: int) -> None:
+        """Fetch from the n-th block on: the others of the chunk at once, what follows it when it is known."""
+        size = self._bucket.settings.block_bytes
+        key = prefix + keys.complement(found.chunk.position)
+        while room > 0:
+            if n * size >= found.size:
+                if found.chunk.next >= end:
+                    return
+                key, n = prefix + keys.complement(found.chunk.next), 0
+                following = self._cache.get(key)
+                if following is None:
+                    self._send_ahead(prefix, key, key, 0, room, end)
+                    return
+                found = following
+            elif self._cache.get(f"{key}#{n}" if n else key) is None:
+                self._send_ahead(prefix, f"{key}#{n}" if n else key, key, n, 0, end)
+            room -= min(size, found.size - n * size)
+            n += 1
+
+    def _send_ahead(self, prefix: str, name: str, key: str, n: int, room: int, end: int) -> None:
+        if name in self._flights or len(self._flights) >= FLIGHTS:
             return
-        flight = asyncio.create_task(self._get_now(name, key, n))
+
+        async def fly() -> Cached | None:
+            found = await self._get_now(name, key, n)
+            self._flights.pop(name, None)
+            if found is not None and room > len(found.body):
+                self._go_ahead(prefix, found, n + 1, room - len(found.body), end)
+            return found
+
+        flight = asyncio.create_task(fly())
         self._flights[name] = flight
         flight.add_done_callback(lambda task: self._landed(name, task))
 
     def _landed(self, name: str, task: "asyncio.Task[Cached | None]") -> None:
-        self._flights.pop(name, None)
+        if self._flights.get(name) is task:
+            del self._flights[name]
         if not task.cancelled():
             task.exception()  # whoever waits for it has it; nobody waiting is no reason for a warning
 
