@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from handler.auth import Access, Asked, Authorize
-from handler.body import ClientGone, Receive, Scope, Send, TooLarge, read_body
+from handler.body import AsgiApp, ClientGone, Receive, Scope, Send, TooLarge, read_body
 from handler.core import names
 from handler.core.caching import CacheRules
 from handler.core.cursor import cursor_at, jitter_of
@@ -48,7 +48,6 @@ from handler.core.responses import (
 )
 from handler.core.subscription_requests import parse_control
 from handler.live import Live, LiveSettings
-from handler.reserved import reserved_routes
 from handler.subscriptions import SubscriptionService
 from storage.core.keys import PATH_BYTES
 from storage.errors import LogError
@@ -105,7 +104,7 @@ class StreamsApp:
         self._settings = settings
         self._authorize = authorize
         self._live = Live(log, settings.live)
-        self._reserved = reserved_routes(log)
+        self._reserved: AsgiApp | None = None
         self._subscriptions = subscriptions
 
     def drain(self) -> None:
@@ -246,6 +245,11 @@ class StreamsApp:
         if control is not None and self._subscriptions is not None:
             base = self._base(headers, scope)
             return await self._subscriptions.answer(control, method, headers, scope["query_string"], receive, base)
+        if self._reserved is None:
+            # Loaded by the first who asks: a function's start would pay for a framework that few requests need.
+            from handler.reserved import reserved_routes
+
+            self._reserved = reserved_routes(self._log)
         await self._reserved(scope, receive, send)
         return None
 

@@ -53,6 +53,16 @@ class _SendOnce(AIOHTTPSession):
         return session
 
 
+class _PlainSession(aioboto3.Session):
+    """The SDK's session, whose clients are not given uploads in parts, which are never used here.
+
+    To load what does those takes longer than to make a client.
+    """
+
+    def _register_default_handlers(self) -> None:
+        pass
+
+
 class S3Objects:
     """A store in a bucket, bound to the loop that it was opened in."""
 
@@ -73,7 +83,7 @@ class S3Objects:
 
         Raises ValueError for an endpoint URL that is none.
         """
-        session = aioboto3.Session(botocore_session=_session())
+        session = _PlainSession(botocore_session=_session())
         connections = AsyncExitStack()
         client = await connections.enter_async_context(
             session.client(

@@ -2,10 +2,12 @@
 
 from base64 import urlsafe_b64encode
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNATURE_HEADER = "Webhook-Signature"
 JWKS_TYPE = "application/jwk-set+json"
@@ -32,7 +34,7 @@ class JwkSet(msgspec.Struct, frozen=True):
 
 def public_jwk(seed: bytes) -> Jwk:
     """Return the public half of a key. Its `kid` is its thumbprint (RFC 7638): stable, and unlike any other's."""
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    public = _private_key(seed).public_key().public_bytes_raw()
     x = encode_base64url(public)
     thumbprint = sha256(msgspec.json.encode({"crv": "Ed25519", "kty": "OKP", "x": x})).digest()
     return Jwk("OKP", "Ed25519", f"ds_{encode_base64url(thumbprint)}", "sig", "EdDSA", x)
@@ -40,10 +42,17 @@ def public_jwk(seed: bytes) -> Jwk:
 
 def sign_webhook(seed: bytes, body: bytes, now_seconds: int) -> str:
     """Return the value of the signature header for a body."""
-    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(b"%d.%b" % (now_seconds, body))
+    signature = _private_key(seed).sign(b"%d.%b" % (now_seconds, body))
     return f"t={now_seconds},kid={public_jwk(seed).kid},{ALGORITHM}={encode_base64url(signature)}"
 
 
 def encode_base64url(data: bytes) -> str:
     """Return base64url without padding."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _private_key(seed: bytes) -> "Ed25519PrivateKey":
+    # Loaded by the first who signs: most processes never do, and a function's start would pay for it.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(seed)
