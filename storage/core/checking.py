@@ -103,8 +103,6 @@ class Chain:
             return
         if key > self.reached:
             yield f"nothing stands at {self.reached}, where the chain goes on before it"
-        elif key < self.reached:
-            yield f"it stands before {self.reached}, where the chain goes on"
         elif chunk.index - chunk.count + 1 != self._index:
             yield f"its index is {chunk.index - chunk.count + 1}, and {self._index} chunks are before it"
         if self._buried:

@@ -177,6 +177,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "what a fork inherited is missing": (lambda s: _without_source(s), "what it inherited at 0 is missing"),
     "a marker is missing": (lambda s: _without_marker(s), "the marker that says so is missing"),
     "a stream lost its root": (lambda s: _without_root(s), "no root speaks of this path"),
+    "a content type is wrong": (lambda s: _typed(s), "its content type is text/html"),
+    "a close says that the stream is open": (lambda s: _at(s, "json", 64, closed=None), "says that the stream is open"),
+    "a close holds something": (lambda s: _full_close(s), "it is a close, and says that it holds something"),
+    "something follows a tombstone": (lambda s: _undead(s), "it follows a tombstone"),
     "retention is beyond the end": (lambda s: reroot(s, "text", retained=1000), "it keeps what follows 1000"),
 }
 
@@ -201,6 +205,29 @@ async def _other_state(store: SqliteObjects) -> str:
 async def _without_root(store: SqliteObjects) -> str:
     await store.delete("root/tables")
     return "chunk/tables/"
+
+
+async def _typed(store: SqliteObjects) -> str:
+    key = await chunk(store, "text", 90)
+    found = await store.get(key)
+    assert found is not None
+    await store.put(key, found.body, Always(), content_type="text/html", metadata=found.head.metadata)
+    return key
+
+
+async def _full_close(store: SqliteObjects) -> str:
+    return await _at(store, "json", 64, next=f"{await generation(store, 'json'):016d}_{69:016d}")
+
+
+async def _undead(store: SqliteObjects) -> str:
+    found = await store.get(await chunk(store, "text", 100))
+    assert found is not None
+    number, metadata = await generation(store, "text"), dict(found.head.metadata)
+    tombstone = {**metadata, "kind": "tombstone", "next": f"{number:016d}_{110:016d}", "index": "11", "crc": "00000000"}
+    await store.put(await chunk(store, "text", 110), b"", Always(), metadata=tombstone)
+    key = await chunk(store, "text", 120)
+    await store.put(key, found.body, Always(), content_type="text/plain", metadata=metadata)
+    return key
 
 
 async def _put(store: SqliteObjects, key: str, body: bytes) -> str:
