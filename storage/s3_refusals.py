@@ -48,4 +48,5 @@ def refusal(where: str, status: int, code: str, said: str, *, writing: bool) -> 
 
 def pause_before(attempt: int) -> float:
     """Return the seconds to wait before a read's second attempt (1), third (2), and so on."""
-    return FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) * (0.5 + random.random() / 2)
+    # Not the module's own generator, whose state all clones of a snapshot share.
+    return FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) * (0.5 + random.SystemRandom().random() / 2)
