@@ -16,15 +16,30 @@ NODE = REPOSITORY / "tests" / "node"
 CASES = 338  # of version 0.3.6, with subscriptions
 CASE_MS = 60_000  # hundreds of appends in one case are more than vitest's 5 s where an S3 server shares two busy cores
 SUITE_SECONDS = 600.0  # it takes 35 s where nothing else runs; some cases wait for an expiry
+TIMED = "TTL Expiration Behavior"
 FAILING: frozenset[str] = frozenset()  # names of cases that cannot pass, with the reason beside each
 
 
 def run_suite(url: str, folder: Path, failing: Set[str] = FAILING) -> None:
     """Run all cases against a server, and compare what failed with what is known to."""
+    outcome = run_cases(url, folder)
+    assert len(outcome) == CASES, f"{len(outcome)} of {CASES} cases were executed"
+    failed = {name: why for name, why in outcome.items() if why and name not in failing}
+    if failed and all(name.startswith(TIMED) for name in failed):
+        # They race a wall clock: on a machine too busy for them they are tried once more, with nothing before them.
+        failed = {name: why for name, why in run_cases(url, folder, TIMED).items() if why and name not in failing}
+    assert not failed, failed
+    passed = failing - {name for name, why in outcome.items() if why}
+    assert not passed, f"these are said to fail, and passed: {passed}"
+
+
+def run_cases(url: str, folder: Path, pattern: str = "") -> dict[str, list[str]]:
+    """Run the cases whose names match; return why each failed, nothing for those that passed."""
     vitest = NODE / "node_modules" / ".bin" / "vitest"
     if not vitest.exists():
         pytest.skip("the public suite is not installed: run `npm install` in tests/node")
     report = folder / "suite.json"
+    report.unlink(missing_ok=True)
     ran = subprocess.run(
         [
             vitest,
@@ -33,6 +48,7 @@ def run_suite(url: str, folder: Path, failing: Set[str] = FAILING) -> None:
             "--reporter=json",
             f"--outputFile={report}",
             f"--testTimeout={CASE_MS}",
+            *((f"--testNamePattern={pattern}",) if pattern else ()),
         ],
         cwd=NODE,
         env={**os.environ, "DURABLE_STREAMS_URL": url},
@@ -43,10 +59,11 @@ def run_suite(url: str, folder: Path, failing: Set[str] = FAILING) -> None:
     )
     assert report.exists(), f"the suite did not run: {ran.stdout}{ran.stderr}"
     cases = [case for file in json.loads(report.read_text())["testResults"] for case in file["assertionResults"]]
-    failed = {case["fullName"]: case["failureMessages"][:1] for case in cases if case["status"] == "failed"}
-    executed = [case for case in cases if case["status"] in ("passed", "failed")]
-    assert len(executed) == CASES, f"{len(executed)} of {CASES} cases were executed"
-    assert failed.keys() == failing, failed
+    return {
+        case["fullName"]: case["failureMessages"][:1] if case["status"] == "failed" else []
+        for case in cases
+        if case["status"] in ("passed", "failed")
+    }
 
 
 def test_the_public_suite_passes_on_an_sqlite_file(sqlite_path: Path, tmp_path: Path) -> None:
