@@ -15,7 +15,7 @@ import msgspec
 from handler import local
 from handler.__main__ import main
 from handler.settings import ServerSettings
-from storage.objects import LIST_LIMIT, NO_METADATA, Condition, Entry, Head, Object, Objects
+from storage.objects import LIST_LIMIT, NO_METADATA, Arriving, Condition, Entry, Head, Object, Objects
 
 FILE = "DURABLE_STREAMS_BENCH_COUNTS"
 
@@ -34,6 +34,11 @@ class Counted:
         """Count a get."""
         _counts["get"] += 1
         return await self._inner.get(key, start=start, length=length)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        """Count a get."""
+        _counts["get"] += 1
+        return await self._inner.get_parts(key, start=start, length=length)
 
     async def head(self, key: str) -> Head | None:
         """Count a head."""

@@ -18,7 +18,7 @@ from storage.core.root import Config
 from storage.core.sweeping import Sweeping
 from storage.creation import Created, Creation
 from storage.log import Log, LogSettings, Page
-from storage.objects import LIST_LIMIT, NO_METADATA, Condition, Entry, Head, Object
+from storage.objects import LIST_LIMIT, NO_METADATA, Arriving, Condition, Entry, Head, Object
 from storage.sqlite import SqliteObjects
 from storage.sweep import Sweeper
 
@@ -56,6 +56,10 @@ class Metered:
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         self.count["get"] += 1
         return await self._objects.get(key, start=start, length=length)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        self.count["get"] += 1
+        return await self._objects.get_parts(key, start=start, length=length)
 
     async def head(self, key: str) -> Head | None:
         self.count["head"] += 1

@@ -1,4 +1,4 @@
-"""The store port: five verbs that every backend has. Knows objects, conditions and failures; nothing of streams.
+"""The store port: what every backend can do. Knows objects, conditions and failures; nothing of streams.
 
 What a caller can rely on, whatever the backend:
 
@@ -9,7 +9,7 @@ What a caller can rely on, whatever the backend:
   `IfMatch` puts a fresh id into the body.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -70,6 +70,16 @@ class Object(msgspec.Struct, frozen=True):
     head: Head
 
 
+class Arriving(msgspec.Struct, frozen=True):
+    """An object, or the range of it that was asked for, on its way; `head.size` is of the whole.
+
+    `parts` come as they arrive, and may raise StoreUnavailable. Whoever does not read them to their end closes them.
+    """
+
+    head: Head
+    parts: AsyncGenerator[bytes]
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One line of a listing. `size` in bytes."""
 
@@ -91,6 +101,13 @@ class Objects(Protocol):
         """Return the object's bytes from `start`, at most `length` of them; None where there is no object.
 
         A range that begins at or beyond the end is empty.
+        """
+        ...
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        """Return the same as `get` as soon as the store answers: what is long can be handed on while it comes.
+
+        A reader that pauses makes the store pause.
         """
         ...
 
@@ -126,3 +143,12 @@ class Objects(Protocol):
     async def aclose(self) -> None:
         """Let go of connections, files and threads."""
         ...
+
+
+def arrived(found: Object | None) -> Arriving | None:
+    """Return an object that is here already as one that arrives."""
+
+    async def parts(body: bytes) -> AsyncGenerator[bytes]:
+        yield body
+
+    return None if found is None else Arriving(found.head, parts(found.body))

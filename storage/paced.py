@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from storage.clock import Clock
-from storage.objects import LIST_LIMIT, NO_METADATA, Condition, Entry, Head, Object, Objects
+from storage.objects import LIST_LIMIT, NO_METADATA, Arriving, Condition, Entry, Head, Object, Objects
 
 Entries = list[Entry]  # within the class, `list` is the verb
 
@@ -34,6 +34,10 @@ class Paced:
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         await self._wait()
         return await self._objects.get(key, start=start, length=length)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        await self._wait()
+        return await self._objects.get_parts(key, start=start, length=length)
 
     async def head(self, key: str) -> Head | None:
         await self._wait()

@@ -1,29 +1,24 @@
-"""Objects in an S3 bucket, or below a prefix of one. The only module that knows the SDK; knows nothing of streams.
+"""Objects in an S3 bucket, or below a prefix of one. Knows what the SDK answers; knows nothing of streams.
 
 The SDK sends every request once, and so does the HTTP library under it: whether to send a write again is for the
 caller to decide, who can recognise his own. Reads are tried again here, since nothing but time is lost by that.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
-import aioboto3
 import aiohttp
-from aiobotocore.config import AioConfig
-from aiobotocore.httpsession import AIOHTTPSession
-from aiobotocore.session import AioSession
 from botocore import exceptions as sdk
-from botocore.loaders import Loader, create_loader
 
 from storage.objects import (
     LIST_LIMIT,
     LONGEST_KEY_BYTES,
     NO_METADATA,
     Always,
+    Arriving,
     Condition,
     Entry,
     Head,
@@ -33,34 +28,18 @@ from storage.objects import (
     OutcomeUnknown,
     StoreRefused,
     StoreUnavailable,
+    arrived,
 )
 from storage.opening import StoreOptions
+from storage.s3_client import open_client
 from storage.s3_refusals import READ_ATTEMPTS, WHAT_TO_DO, pause_before, refusal
 
 if TYPE_CHECKING:
+    from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3 import S3Client
 
 _Answer = TypeVar("_Answer")
 Entries = list[Entry]  # within the class, `list` is the verb
-
-
-class _SendOnce(AIOHTTPSession):
-    """The SDK's HTTP session without aiohttp's resending after a lost connection, which it does for PUT too."""
-
-    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
-        session: aiohttp.ClientSession = await super()._get_session(proxy_url)  # type: ignore[misc]  # not public
-        session._retry_connection = False
-        return session
-
-
-class _PlainSession(aioboto3.Session):
-    """The SDK's session, whose clients are not given uploads in parts, which are never used here.
-
-    To load what does those takes longer than to make a client.
-    """
-
-    def _register_default_handlers(self) -> None:
-        pass
 
 
 class S3Objects:
@@ -83,38 +62,49 @@ class S3Objects:
 
         Raises ValueError for an endpoint URL that is none.
         """
-        session = _PlainSession(botocore_session=_session())
         connections = AsyncExitStack()
-        client = await connections.enter_async_context(
-            session.client(
-                "s3",
-                endpoint_url=options.endpoint_url,
-                region_name=options.region or session.region_name or "us-east-1",
-                config=_config(options),
-            )
-        )
-        client.meta.events.register_last("before-call.s3", _do_not_ask_first)
-        _resolve_the_endpoint_once(client)
+        client = await open_client(options, connections)
         return cls(client, bucket, prefix, connections, options.connect_timeout + options.read_timeout)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         if length == 0:
             return await self._nothing_of(key)
-        whole = start == 0 and length is None
-        last = "" if length is None else start + length - 1
-        asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{last}"}
 
         async def attempt() -> Object:
-            response = await self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **asked)
-            async with response["Body"] as stream:
-                body = await stream.read()
-            size = response["ContentLength"] if whole else int(response["ContentRange"].rpartition("/")[2])
-            return Object(body=body, head=_head(response, size))
+            head, arriving = await self._ask(key, start, length)
+            async with arriving as stream:
+                return Object(body=await stream.read(), head=head)
 
         try:
             return await self._read("get", key, attempt)
         except _BeyondTheEnd:
             return await self._nothing_of(key)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        if length == 0:
+            return arrived(await self._nothing_of(key))
+        try:
+            found = await self._read("get", key, lambda: self._ask(key, start, length))
+        except _BeyondTheEnd:
+            return arrived(await self._nothing_of(key))
+        return None if found is None else Arriving(found[0], self._parts(key, found[1]))
+
+    async def _ask(self, key: str, start: int, length: int | None) -> tuple[Head, "StreamingBody"]:
+        """Send for an object, and return as soon as the store has begun to answer."""
+        if start == 0 and length is None:
+            response = await self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return _head(response, response["ContentLength"]), response["Body"]
+        asked = f"bytes={start}-{'' if length is None else start + length - 1}"
+        response = await self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=asked)
+        return _head(response, int(response["ContentRange"].rpartition("/")[2])), response["Body"]
+
+    async def _parts(self, key: str, arriving: "StreamingBody") -> AsyncGenerator[bytes]:
+        try:
+            async with arriving as stream:
+                async for part in stream.content.iter_any():
+                    yield part
+        except Exception as error:
+            raise self._told(error, "get", key, writing=False) from error
 
     async def _nothing_of(self, key: str) -> Object | None:
         head = await self.head(key)
@@ -253,77 +243,6 @@ class S3Objects:
 
 class _BeyondTheEnd(Exception):
     """A range was asked for that begins at or beyond the object's end."""
-
-
-def _session() -> AioSession:
-    session = AioSession()
-    session.register_component("data_loader", _service_models(session.get_config_variable("data_path")))
-    return session
-
-
-@cache
-def _service_models(data_path: str | None) -> Loader:
-    """Return the SDK's descriptions of S3; to read them is most of what opening costs."""
-    return create_loader(data_path)
-
-
-def preload() -> None:
-    """Read what the SDK knows of S3 now, and not when the first store is opened: before a process is snapshotted."""
-    loader = _service_models(_session().get_config_variable("data_path"))
-    for name in ("endpoints", "partitions", "sdk-default-configuration"):
-        loader.load_data(name)
-    for kind in ("service-2", "endpoint-rule-set-1"):
-        loader.load_service_model("s3", kind)
-
-
-def _config(options: StoreOptions) -> AioConfig:
-    addressing = options.addressing
-    if addressing == "auto" and options.endpoint_url is not None:
-        addressing = "path"  # `bucket.localhost` has no address
-    return AioConfig(
-        http_session_cls=_SendOnce,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=options.connect_timeout,
-        read_timeout=options.read_timeout,
-        max_pool_connections=options.pool_size,
-        # Trailers with checksums are refused by some stores, and a body's hash is in its ETag.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        parameter_validation=False,
-        user_agent="durable-streams-s3",  # the SDK puts together a longer one for every request
-        # Under TLS, hashing the body for the signature protects nothing more.
-        s3={"addressing_style": addressing, "payload_signing_enabled": _is_plain(options.endpoint_url)},
-    )
-
-
-def _is_plain(endpoint_url: str | None) -> bool:
-    return endpoint_url is not None and endpoint_url.lower().startswith("http:")
-
-
-def _do_not_ask_first(params: Any, **_: Any) -> None:
-    """Send a body along with its request, without asking the store first whether it wants it.
-
-    The SDK asks (`Expect: 100-continue`), which costs every write a round trip, and its HTTP library waits for the
-    permission without a timeout.
-    """
-    params["headers"].pop("Expect", None)
-
-
-def _resolve_the_endpoint_once(client: "S3Client") -> None:
-    """Keep the key out of the SDK's endpoint rules, which do not look at it.
-
-    The SDK caches what the rules answer by all that it asks them with; with the key in it, every request evaluates
-    them anew, which is a quarter of its CPU time. Where the SDK's inside looks otherwise, nothing changes.
-    """
-    provider: Any = getattr(getattr(client, "_ruleset_resolver", None), "_provider", None)
-    resolve = getattr(provider, "resolve_endpoint", None)
-    if resolve is not None:
-
-        def resolve_without_key(**asked: Any) -> Any:
-            asked.pop("Key", None)
-            return resolve(**asked)
-
-        provider.resolve_endpoint = resolve_without_key
 
 
 def _may_have_been_sent(error: Exception) -> bool:

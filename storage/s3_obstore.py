@@ -11,7 +11,7 @@ tries reads again here. What obstore does its own way, and what is done about it
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
@@ -25,6 +25,7 @@ from storage.objects import (
     LONGEST_KEY_BYTES,
     NO_METADATA,
     Always,
+    Arriving,
     Condition,
     Entry,
     Head,
@@ -34,6 +35,7 @@ from storage.objects import (
     OutcomeUnknown,
     StoreRefused,
     StoreUnavailable,
+    arrived,
 )
 from storage.opening import StoreOptions
 from storage.s3_refusals import READ_ATTEMPTS, WHAT_TO_DO, pause_before, refusal
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 # The chain behind it renews what expires within 10 minutes, and obstore asks again for what expires within 5.
 CREDENTIALS_FOR = timedelta(minutes=9)
+PART_BYTES = 256 * 1024  # handed over at least, of a body that is read while it arrives
 WHOLE_REQUEST = timedelta(minutes=5)  # however steadily the bytes drip; the read timeout is of each pause between them
 
 _NOT_METADATA = {"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language"}
@@ -104,14 +107,8 @@ class ObstoreObjects:
         return cls(store, bucket, prefix)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
-        options: GetOptions = {}
-        if length is not None:
-            options["range"] = (start, start + length)
-        elif start:
-            options["range"] = {"offset": start}
-
         async def attempt() -> Object:
-            result = await obstore.get_async(self._store, self._prefix + key, options=options)
+            result = await self._ask(key, start, length)
             return Object(body=(await result.bytes_async()).to_bytes(), head=_head(result))
 
         if length == 0:
@@ -120,6 +117,31 @@ class ObstoreObjects:
             return await self._read("get", key, attempt)
         except _BeyondTheEnd:
             return await self._nothing_of(key)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        if length == 0:
+            return arrived(await self._nothing_of(key))
+        try:
+            result = await self._read("get", key, lambda: self._ask(key, start, length))
+        except _BeyondTheEnd:
+            return arrived(await self._nothing_of(key))
+        return None if result is None else Arriving(_head(result), self._parts(key, result))
+
+    async def _ask(self, key: str, start: int, length: int | None) -> "GetResult":
+        """Send for an object, and return as soon as the store has begun to answer."""
+        options: GetOptions = {}
+        if length is not None:
+            options["range"] = (start, start + length)
+        elif start:
+            options["range"] = {"offset": start}
+        return await obstore.get_async(self._store, self._prefix + key, options=options)
+
+    async def _parts(self, key: str, result: "GetResult") -> AsyncGenerator[bytes]:
+        try:
+            async for part in result.stream(min_chunk_size=PART_BYTES):
+                yield part
+        except Exception as error:
+            raise self._told(error, "get", key, writing=False) from error
 
     async def _nothing_of(self, key: str) -> Object | None:
         head = await self.head(key)

@@ -20,6 +20,7 @@ from storage.objects import (
     LONGEST_KEY_BYTES,
     NO_METADATA,
     Always,
+    Arriving,
     Condition,
     Entry,
     Head,
@@ -28,6 +29,7 @@ from storage.objects import (
     Object,
     StoreRefused,
     StoreUnavailable,
+    arrived,
 )
 from storage.sqlite_file import BUSY_SECONDS, open_file, open_memory
 from storage.sqlite_lanes import (
@@ -114,6 +116,9 @@ class SqliteObjects:
             job = Job("get", key, _GET_RANGE, (key, start + 1, _TO_THE_END if length is None else length))
         await self._done(self._reads, job)
         return None if job.row is None else Object(body=job.row[5], head=_head(job.row))
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        return arrived(await self.get(key, start=start, length=length))
 
     async def head(self, key: str) -> Head | None:
         job = Job("head", key, _HEAD, (key,))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from storage.objects import LIST_LIMIT, NO_METADATA, Condition, Entry, Head, Object, Objects
+from storage.objects import LIST_LIMIT, NO_METADATA, Arriving, Condition, Entry, Head, Object, Objects
 
 
 class CountingObjects:
@@ -53,6 +53,10 @@ class CountingObjects:
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         with self._counted("get", key):
             return await self._inner.get(key, start=start, length=length)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        with self._counted("get", key):
+            return await self._inner.get_parts(key, start=start, length=length)
 
     async def head(self, key: str) -> Head | None:
         with self._counted("head", key):

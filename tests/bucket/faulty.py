@@ -10,7 +10,7 @@ slow          it takes a while
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from enum import Enum
 from random import Random
 from typing import TypeVar
@@ -18,6 +18,7 @@ from typing import TypeVar
 from storage.objects import (
     LIST_LIMIT,
     NO_METADATA,
+    Arriving,
     Condition,
     Entry,
     Head,
@@ -93,6 +94,18 @@ class FaultyObjects:
         await self._fail_a_read("get", key)
         return await self._inner.get(key, start=start, length=length)
 
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        fault = await self._next("get", key)
+        if fault is Fault.TORN:
+            found = await self._inner.get(key, start=start, length=length)
+            return None if found is None else Arriving(found.head, self._torn(key, found.body))
+        await self._fail(fault, "get", key)
+        return await self._inner.get_parts(key, start=start, length=length)
+
+    async def _torn(self, key: str, body: bytes) -> AsyncGenerator[bytes]:
+        yield body[: len(body) // 2]
+        await self._fail(Fault.TORN, "get", key)
+
     async def head(self, key: str) -> Head | None:
         await self._fail_a_read("head", key)
         return await self._inner.head(key)
@@ -150,8 +163,11 @@ class FaultyObjects:
         return await effect()
 
     async def _fail_a_read(self, verb: str, key: str) -> None:
+        await self._fail(await self._next(verb, key), verb, key)
+
+    async def _fail(self, fault: Fault | None, verb: str, key: str) -> None:
         where = f"{self.name}: {verb} of {key!r}"
-        match await self._next(verb, key):
+        match fault:
             case Fault.TORN:
                 raise StoreUnavailable(f"{where}: the connection broke half-way")
             case Fault.SLOW:

@@ -6,6 +6,7 @@ from storage.objects import (
     LIST_LIMIT,
     NO_METADATA,
     Always,
+    Arriving,
     Condition,
     Entry,
     Head,
@@ -25,6 +26,9 @@ class StandIn:
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         return await self._inner.get(key, start=start, length=length)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        return await self._inner.get_parts(key, start=start, length=length)
 
     async def head(self, key: str) -> Head | None:
         return await self._inner.head(key)

@@ -119,6 +119,35 @@ class ObjectsSuite:
             assert found is not None
             assert (found.body, found.head) == (expected, head), (start, length)
 
+    async def test_parts_are_what_there_is_of_a_range(self, objects: Objects) -> None:
+        await objects.put("digits", b"0123456789", Always(), metadata={"a": "1"})
+        head = await objects.head("digits")
+        for start, length, expected in RANGES:
+            arriving = await objects.get_parts("digits", start=start, length=length)
+            assert arriving is not None
+            assert (b"".join([part async for part in arriving.parts]), arriving.head) == (expected, head), (
+                start,
+                length,
+            )
+        assert await objects.get_parts("nothing") is None
+        assert await objects.get_parts("nothing", start=3, length=0) is None
+
+    async def test_parts_of_something_large_need_not_be_read_at_once_nor_to_the_end(self, objects: Objects) -> None:
+        body = random.Random(2).randbytes(12 * 1024 * 1024)
+        await objects.put("big", body, IfAbsent())
+        whole = await objects.get_parts("big", start=1)
+        left = [await objects.get_parts("big", start=n) for n in range(4)]
+        assert whole is not None
+        came = [await anext(whole.parts)]
+        await asyncio.sleep(0.2)
+        for n, arriving in enumerate(left):
+            assert arriving is not None
+            assert (await anext(arriving.parts))[:100] == body[n : n + 100]
+            await arriving.parts.aclose()
+        came += [part async for part in whole.parts]
+        assert b"".join(came) == body[1:]
+        assert await objects.head("big") == whole.head
+
     async def test_a_range_of_an_empty_object_is_empty(self, objects: Objects) -> None:
         await objects.put("empty", b"", Always())
         found = await objects.get("empty", start=0, length=10)

@@ -163,6 +163,24 @@ async def test_a_read_is_not_tried_for_ever(answer: bytes) -> None:
         assert len(server.requests) == READ_ATTEMPTS
 
 
+async def test_parts_that_break_off_say_so_and_a_refusal_comes_before_them() -> None:
+    async with store_on(OBJECT[:-1], OBJECT, refusal(503, "SlowDown"), OBJECT, refusal(403, "AccessDenied")) as (
+        store,
+        scripted,
+    ):
+        torn = await store.get_parts("key")
+        assert torn is not None
+        with pytest.raises(StoreUnavailable):
+            [part async for part in torn.parts]
+        for sent in (2, 4):  # the second one is tried again until it begins
+            arriving = await store.get_parts("key")
+            assert arriving is not None
+            assert [part async for part in arriving.parts] == [b"body"]
+            assert len(scripted.requests) == sent
+        with pytest.raises(StoreRefused):
+            await store.get_parts("key")
+
+
 async def test_a_read_that_is_refused_is_not_tried_again() -> None:
     async with store_on(refusal(403, "ExpiredToken")) as (store, server):
         with pytest.raises(StoreRefused, match="the credentials have expired; get new ones"):

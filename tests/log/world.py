@@ -6,19 +6,21 @@ stands still unless the schedule moves it, so a run has no sleeps, no threads an
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from storage.clock import Chance, Clock
 from storage.log import Log, LogSettings
-from storage.objects import LIST_LIMIT, NO_METADATA, Condition, Entry, Head, Object
+from storage.objects import LIST_LIMIT, NO_METADATA, Arriving, Condition, Entry, Head, Object
 from tests.log.store import Bucket
 
 T = TypeVar("T")
 
 EPOCH_MS = 1_800_000_000_000  # when every world begins
 NOBODY = -1
+PART = "get-part"  # the verb of a part of an answer, which is no request of its own
 
 caller: ContextVar[int] = ContextVar("caller", default=NOBODY)  # the number of the client's call that is under way
 
@@ -292,6 +294,16 @@ class Port:
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Object | None:
         return await self._send(self._process, "get", key, lambda: self._bucket.get(key, start, length), False)
+
+    async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+        found = await self.get(key, start=start, length=length)
+        return None if found is None else Arriving(found.head, self._parts(key, found.body))
+
+    async def _parts(self, key: str, body: bytes) -> AsyncGenerator[bytes]:
+        size = max(1, -(-len(body) // 3))
+        for at in range(0, len(body), size):
+            part = body[at : at + size]
+            yield await self._send(self._process, PART, key, partial(bytes, part), False)
 
     async def head(self, key: str) -> Head | None:
         return await self._send(self._process, "head", key, lambda: self._bucket.head(key), False)
