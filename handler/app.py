@@ -147,7 +147,14 @@ class StreamsApp:
         if method == "GET" or method == "HEAD" or (b"origin" in headers and method != "OPTIONS"):
             answer = answer + CORS
         await send({"type": "http.response.start", "status": reply.status, "headers": answer})
-        await send({"type": "http.response.body", "body": reply.body if method != "HEAD" else b""})
+        if method == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        body = reply.body
+        for part in reply.more:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            body = part
+        await send({"type": "http.response.body", "body": body})
 
     async def _reply(
         self, method: str, path: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send

@@ -162,7 +162,7 @@ class Function:
         settings = self._settings
         objects = await open_objects(settings.store, store_options(settings))
         # Nothing is fetched ahead: it would arrive when the sandbox is frozen.
-        log = self._log = Log(objects, msgspec.structs.replace(log_settings(settings), blocks_ahead=0))
+        log = self._log = Log(objects, msgspec.structs.replace(log_settings(settings), runs_ahead=0))
         delegate = self._note_append if self._relay is not None else None
         self._subscriptions = build_subscriptions(log, settings, "", delegate)
         app: AsgiApp = build_app(log, settings, self._subscriptions)
@@ -194,8 +194,9 @@ def preload(settings: ServerSettings) -> None:
         import storage.s3_obstore
     else:
         import storage.s3
+        import storage.s3_client
 
-        storage.s3.preload()
+        storage.s3_client.preload()
 
 
 def _seconds_of(context: Context) -> float:

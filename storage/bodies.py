@@ -1,11 +1,13 @@
-"""Fetch chunks, and of large ones only the blocks that are wanted, some of them before they are. Writes nothing.
+"""Fetch chunks, and of large ones only what is wanted, some of it before it is. Writes nothing.
 
-A superset may be larger than a page, and larger than what a process should hold: its body is read in blocks of
-`block_bytes`, which are kept like chunks. Knows the chain and the cache; nothing of pages, tails or waiting.
+A superset may be larger than a page, and larger than what a process should hold: only the beginning of its body is kept
+like a chunk. Knows the chain, the cache and what is on its way; nothing of pages, tails or waiting.
 """
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -15,10 +17,10 @@ from storage.core import keys
 from storage.core.chunk import Chunk, DamagedChunk, decode_chunk
 from storage.core.cuts import is_between_messages, last_comma
 from storage.core.reading import NotABoundary, Piece
-from storage.errors import DamageError, LogError
+from storage.errors import DamageError
 from storage.objects import LIST_LIMIT, Entry, Head
+from storage.runs import Runs, RunSettings
 
-FLIGHTS = 8  # blocks fetched ahead at once, for all readers of the process
 ENDS = 10_000  # places inside large chunks where pages ended: the next page neither looks for its chunk nor proves
 # that a message begins there
 
@@ -27,14 +29,31 @@ class Bodies:
     """Gets bytes of chunks."""
 
     def __init__(self, bucket: Bucket, cache: ChunkCache) -> None:
+        settings = bucket.settings
         self._bucket = bucket
         self._cache = cache
-        self._flights: dict[str, asyncio.Task[Cached | None]] = {}
+        self._runs = Runs(bucket.objects, RunSettings(settings.run_bytes, settings.ahead_bytes, settings.block_bytes))
         self._ends: OrderedDict[tuple[str, int], Cached] = OrderedDict()  # the chunk, without its body
 
     async def fetch(self, key: str) -> Cached | None:
-        """Return the chunk under a key, with the first block of its body; None if there is none."""
-        return self._cache.get(key) or await self._get(key, key, 0)
+        """Return the chunk under a key, with the beginning of its body or none of it; None if there is none."""
+        return self._cache.get(key) or await self._land(key) or await self._get(key)
+
+    async def _land(self, key: str) -> Cached | None:
+        """Return a chunk that is on its way; None if it is not."""
+        run = self._runs.at(key, 0)
+        head = None if run is None else await asyncio.shield(run.opened)
+        if run is None or head is None:
+            return None
+        found = self._cached(key, head, b"")
+        if head.size > self._bucket.settings.block_bytes:
+            return found
+        parts = await run.take(0, head.size)
+        if parts is None:
+            return None
+        found = msgspec.structs.replace(found, body=b"".join(parts))
+        self._cache.put(key, found)
+        return found
 
     async def covering(self, prefix: str, at: int, *, is_json: bool) -> Cached:
         """Return the chunk that holds a position before the tail: by its key, else by a floor LIST."""
@@ -54,7 +73,7 @@ class Bodies:
                 if limit == 1 or keys.parse_chunk_key(entry.key)[1] + entry.size - is_json > at:
                     found = await self._fetch_some(entry)
                     if found is not None and found.chunk.next <= at:
-                        self._cache.drop(entry.key)  # it may have become a superset since
+                        self._forget(entry.key)  # it may have become a superset since
                         found = await self._fetch_some(entry)
                     if found is not None and found.chunk.next > at:
                         return found
@@ -67,7 +86,7 @@ class Bodies:
         if entry.size <= self._bucket.settings.block_bytes:
             return await self.fetch(entry.key)
         head = await reading(self._bucket.objects.head(entry.key))
-        return None if head is None else Cached(self._decode(entry.key, head), b"", *_of(head))
+        return None if head is None else self._cached(entry.key, head, b"")
 
     async def piece(self, prefix: str, found: Cached, at: int, high: int, room: int, *, is_json: bool) -> Piece | None:
         """Take from a large chunk what lies between `at` and `high`: at least a byte or a message, up to `room` bytes.
@@ -78,139 +97,129 @@ class Bodies:
         key, offset = prefix + keys.complement(chunk.position), at - chunk.position
         if is_json and at != chunk.position and (prefix, at) not in self._ends:
             # Nobody in this process has seen a message end here: all that is before it tells.
-            before = await self._bytes(key, found, 0, offset + 1)
+            before = await self._parts(key, found, 0, offset + 1)
             if before is None:
                 return None
-            if not is_between_messages(before):
+            if not is_between_messages(b"".join(before)):
                 raise NotABoundary(f"{at} is inside a message")
         room = max(room, 1)
         while True:
-            end = min(high, at + room)
             # Of JSON one byte more: the comma or bracket before the first message, as every body begins with one.
-            body = await self._bytes(key, found, offset, end - chunk.position + is_json)
-            if body is None:
+            end = min(high, at + room - is_json)
+            parts = await self._parts(key, found, offset, end - chunk.position + is_json)
+            if parts is None:
                 return None
-            if is_json and end < high:
-                end = at + 1 + last_comma(body[1:])
+            if is_json:
+                body = b"".join(parts)
+                if end < high:
+                    end = at + 1 + last_comma(body[1:])
+                parts = [b"".join((b"[", memoryview(body)[1 : end - at], b"]"))]
             if end > at:
                 break
             room *= 2  # it ends inside the first message
         if end < chunk.next:
             self._remember(prefix, end, found)
-        if is_json:
-            body = b"".join((b"[", memoryview(body)[1 : end - at], b"]"))
-        return Piece(body, at, at, end, end < high)
+        return Piece(tuple(parts), at, at, end, end < high)
 
     def _remember(self, prefix: str, end: int, found: Cached) -> None:
         self._ends[prefix, end] = msgspec.structs.replace(found, body=b"")
         if len(self._ends) > ENDS:
             self._ends.popitem(last=False)
 
-    async def _bytes(self, key: str, found: Cached, low: int, high: int) -> bytes | None:
-        """Return bytes of the chunk's body; None if it is not there any more."""
-        if found.body and high <= len(found.body):
-            return found.body if (low, high) == (0, len(found.body)) else found.body[low:high]
-        size = self._bucket.settings.block_bytes
-        parts: list[memoryview] = []
-        for n in range(low // size, (high - 1) // size + 1):
-            block = found if n == 0 and found.body else await self._block(key, found, n)
-            if block is None:
-                self._cache.drop(key)
-                self._ends.clear()
-                return None
-            # The first may be there as a whole: it was merged here.
-            parts.append(memoryview(block.body)[max(0, low - n * size) : min(size, high - n * size)])
-        return b"".join(parts)
+    async def _parts(self, key: str, found: Cached, low: int, high: int) -> list[bytes] | None:
+        """Return bytes of the chunk's body, as they arrived; None if it is not there any more."""
+        parts = [found.body[low:high]] if low < len(found.body) else []
+        at = low + sum(map(len, parts))
+        while at < high:
+            run = self._runs.at(key, at)
+            end = high if run is None else min(high, run.end)
+            taken = None if run is None else await run.take(at, end)
+            if taken is None:
+                # A run that failed was sent for nobody; this one is for somebody.
+                object_ = await reading(self._bucket.objects.get(key, start=at, length=high - at))
+                if object_ is None:
+                    self._forget(key)
+                    return None
+                taken, end = [object_.body], high
+            parts += taken
+            at = end
+        return parts
 
-    async def _block(self, key: str, found: Cached, n: int) -> Cached | None:
-        name = f"{key}#{n}" if n else key
-        cached = self._cache.get(name)
-        if cached is not None and cached.chunk.next == found.chunk.next:
-            return cached  # an older version may have ended within this block
-        return await self._get(name, key, n)
+    def _forget(self, key: str) -> None:
+        self._cache.drop(key)
+        self._runs.forget(key)
+        self._ends.clear()
 
-    async def _get(self, name: str, key: str, n: int) -> Cached | None:
-        flight = self._flights.get(name)
-        if flight is not None:
-            try:
-                return await asyncio.shield(flight)
-            except LogError:
-                pass  # that was sent for nobody; this one is for somebody
-        return await self._get_now(name, key, n)
-
-    async def _get_now(self, name: str, key: str, n: int) -> Cached | None:
-        size = self._bucket.settings.block_bytes
-        found = await reading(self._bucket.objects.get(key, start=n * size, length=size))
-        if found is None:
+    async def _get(self, key: str) -> Cached | None:
+        object_ = await reading(self._bucket.objects.get(key, start=0, length=self._bucket.settings.block_bytes))
+        if object_ is None:
             return None
-        head = found.head
-        entry = Cached(self._decode(key, head), found.body, *_of(head))
-        self._cache.put(name, entry)
-        return entry
+        found = self._cached(key, object_.head, object_.body)
+        self._cache.put(key, found)
+        return found
 
     @staticmethod
-    def _decode(key: str, head: Head) -> Chunk:
+    def _cached(key: str, head: Head, body: bytes) -> Cached:
         try:
-            return decode_chunk(keys.parse_chunk_key(key)[1], head.metadata)
+            chunk: Chunk = decode_chunk(keys.parse_chunk_key(key)[1], head.metadata)
         except DamagedChunk as error:
             raise DamageError(f"{key} is not a chunk: {error}") from error
+        return Cached(chunk, body, head.etag, head.content_type, head.size)
 
     # -- ahead of the reader
 
     def read_ahead(self, prefix: str, found: Cached, reached: int, end: int) -> None:
-        """Fetch what is likely to be asked for after `reached`, in a large chunk or behind a superset."""
-        settings = self._bucket.settings
-        if found.chunk.count > 1 or found.size > settings.block_bytes:
-            n = (reached - found.chunk.position) // settings.block_bytes
-            self._go_ahead(prefix, found, n, settings.blocks_ahead * settings.block_bytes, end)
+        """Send for what is likely to be asked for after `reached`, in a large chunk or behind a superset."""
+        settings, chunk = self._bucket.settings, found.chunk
+        if settings.runs_ahead and (chunk.count > 1 or found.size > settings.block_bytes):
+            # Whoever has read a single page may not read on: for him it is one request.
+            reads_on = self._runs.at(prefix + keys.complement(chunk.position), reached - chunk.position - 1)
+            room = (1 + settings.runs_ahead) * settings.run_bytes if reads_on else 1
+            self._go_ahead(prefix, found, reached, room, end)
 
-    def _go_ahead(self, prefix: str, found: Cached, n: int, room: int, end: int) -> None:
-        """Fetch from the n-th block on: the others of the chunk at once, what follows it when it is known."""
-        size = self._bucket.settings.block_bytes
-        key = prefix + keys.complement(found.chunk.position)
+    def _go_ahead(self, prefix: str, found: Cached, at: int, room: int, end: int) -> None:
+        """Send for `room` bytes from a position on: one run of the chunk after the other, and what follows it."""
         while room > 0:
-            if n * size >= found.size:
-                if found.chunk.next >= end:
-                    return
-                key, n = prefix + keys.complement(found.chunk.next), 0
-                following = self._cache.get(key)
+            chunk = found.chunk
+            if at < chunk.next:
+                key, offset, reached = prefix + keys.complement(chunk.position), at - chunk.position, len(found.body)
+                if offset >= reached:
+                    run = self._runs.at(key, offset) or self._runs.send(key, offset, found.size)
+                    if run is None:
+                        return
+                    reached = run.end
+                room -= reached - offset
+                at = chunk.next if reached >= found.size else chunk.position + reached
+            elif chunk.next < end:
+                following = self._following(prefix, chunk.next, room, end)
                 if following is None:
-                    self._send_ahead(prefix, key, key, 0, room, end)
                     return
                 found = following
-            elif self._cache.get(f"{key}#{n}" if n else key) is None:
-                self._send_ahead(prefix, f"{key}#{n}" if n else key, key, n, 0, end)
-            room -= min(size, found.size - n * size)
-            n += 1
+            else:
+                return
 
-    def _send_ahead(self, prefix: str, name: str, key: str, n: int, room: int, end: int) -> None:
-        if name in self._flights or len(self._flights) >= FLIGHTS:
-            return
-
-        async def fly() -> Cached | None:
-            found = await self._get_now(name, key, n)
-            self._flights.pop(name, None)
-            if found is not None and room > len(found.body):
-                self._go_ahead(prefix, found, n + 1, room - len(found.body), end)
+    def _following(self, prefix: str, position: int, room: int, end: int) -> Cached | None:
+        """Return the chunk at a position if it is known; else send for it, and go ahead from there when it is."""
+        key = prefix + keys.complement(position)
+        found = self._cache.get(key)
+        if found is not None:
             return found
+        run = self._runs.at(key, 0)
+        if run is None:
+            run = self._runs.send(key, 0)
+            if run is not None:
+                run.opened.add_done_callback(partial(self._opened, prefix, position, room, end))
+            return None
+        head = run.opened.result() if run.opened.done() else None
+        return None if head is None else self._cached(key, head, b"")
 
-        flight = asyncio.create_task(fly())
-        self._flights[name] = flight
-        flight.add_done_callback(lambda task: self._landed(name, task))
-
-    def _landed(self, name: str, task: "asyncio.Task[Cached | None]") -> None:
-        if self._flights.get(name) is task:
-            del self._flights[name]
-        if not task.cancelled():
-            task.exception()  # whoever waits for it has it; nobody waiting is no reason for a warning
+    def _opened(self, prefix: str, position: int, room: int, end: int, opened: "asyncio.Future[Head | None]") -> None:
+        head = opened.result()
+        if head is not None:
+            with suppress(DamageError):  # whoever reads it is told
+                found = self._cached(prefix + keys.complement(position), head, b"")
+                self._go_ahead(prefix, found, position, room, end)
 
     async def aclose(self) -> None:
         """Let go of what was fetched for nobody yet."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
-
-
-def _of(head: Head) -> tuple[str, str, int]:
-    return head.etag, head.content_type, head.size
+        await self._runs.aclose()

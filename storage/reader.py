@@ -29,11 +29,21 @@ class Page(msgspec.Struct, frozen=True):
     """What one read answers. Positions count payload bytes; `root.lineage` turns them into offsets."""
 
     root: Root
-    body: bytes
+    parts: tuple[bytes, ...]  # of the body, as they are best sent
     start: int
     end: int
     up_to_date: bool  # nothing was beyond `end` when this was read
     closed: bool  # and nothing ever will be
+
+    @property
+    def body(self) -> bytes:
+        """The body in one, which may be a copy."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.parts))
 
 
 class OffsetGone(msgspec.Struct, frozen=True):
@@ -86,7 +96,7 @@ class Reader:
             if root is None or tail is None or tail.deleted:
                 continue
             if offset is Sentinel.NOW:
-                return Page(root, b"[]" if root.is_json else b"", tail.position, tail.position, True, tail.closed)
+                return Page(root, join((), is_json=root.is_json), tail.position, tail.position, True, tail.closed)
             position = 0 if isinstance(offset, Sentinel) else position_of(root.lineage, offset)
             if position is None:
                 if looked:

@@ -24,6 +24,7 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: RawHeaders
     body: bytes = b""
+    more: tuple[bytes, ...] = ()  # of the body, to be sent after it
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:

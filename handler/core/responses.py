@@ -302,8 +302,8 @@ def _reply_page(page: Page, read: Read, reading: Reading) -> Reply:
         if is_match(read.if_none_match, etag) and not read.live:
             return Reply(304, headers)
     headers.append(header(names.CONTENT_TYPE, config.content_type))
-    headers.append((b"content-length", str(len(page.body)).encode()))
-    return Reply(200, headers, page.body)
+    headers.append((b"content-length", str(page.size).encode()))
+    return Reply(200, headers, page.parts[0], page.parts[1:])
 
 
 def chunks_after(page: Page, reading: Reading) -> str:

@@ -11,6 +11,8 @@ import msgspec
 
 from storage.core.json_mode import boundaries
 
+LONG = 64 * 1024  # bytes of a part that is better passed on as it is
+
 
 class NotABoundary(ValueError):
     """A position inside a JSON message."""
@@ -19,8 +21,8 @@ class NotABoundary(ValueError):
 class Piece(msgspec.Struct, frozen=True):
     """The part of a chunk's body that goes into a page: payload positions from `low` to `high`."""
 
-    body: bytes
-    position: int  # of the chunk
+    parts: tuple[bytes, ...]  # the chunk's body, or what was fetched of it, as it arrived
+    position: int  # where they begin
     low: int
     high: int
     is_cut: bool = False  # more of the chunk follows, for which there was no room
@@ -40,9 +42,9 @@ def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: 
     """
     if not is_json:
         end = min(high, low + max(room, 1))
-        return Piece(body, position, low, end, end < high)
+        return Piece((body,), position, low, end, end < high)
     if low == position and high - low <= room:
-        return Piece(body, position, low, high)
+        return Piece((body,), position, low, high)
     starts = boundaries(body)
     at = bisect_right(starts, low - position) - 1
     if starts[at] != low - position:
@@ -51,30 +53,51 @@ def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: 
     if high - low > room:
         end = starts[max(at + 1, bisect_right(starts, low - position + room) - 1)]
     end = min(position + end, high)
-    return Piece(body, position, low, end, end < high)
+    return Piece((body,), position, low, end, end < high)
 
 
-def join(pieces: Sequence[Piece], *, is_json: bool) -> bytes:
-    """Return the body of a page."""
-    if not is_json:
-        return pieces[0].body if len(pieces) == 1 and _is_whole(pieces[0]) else b"".join(map(_bytes_of, pieces))
+def join(pieces: Sequence[Piece], *, is_json: bool) -> tuple[bytes, ...]:
+    """Return the body of a page, in few parts: what is long is not copied."""
+    if is_json:
+        return (_join_json(pieces),)
+    parts: list[bytes] = []
+    short: list[bytes | memoryview] = []  # one after the other
+    for piece in pieces:
+        for part in _parts_of(piece):
+            if len(part) < LONG:
+                short.append(part)
+                continue
+            if short:
+                parts.append(b"".join(short))
+                short = []
+            parts.append(bytes(part))  # which is no copy of what is bytes already
+    if short or not parts:
+        parts.append(b"".join(short))
+    return tuple(parts)
+
+
+def _join_json(pieces: Sequence[Piece]) -> bytes:
+    bodies = [piece.parts[0] if len(piece.parts) == 1 else b"".join(piece.parts) for piece in pieces]
     if len(pieces) == 1 and _is_whole(pieces[0], brackets=1):
-        return pieces[0].body
+        return bodies[0]
     return (
         b"["
-        + b",".join(piece.body[1 + piece.low - piece.position : piece.high - piece.position] for piece in pieces)
+        + b",".join(
+            body[1 + piece.low - piece.position : piece.high - piece.position]
+            for piece, body in zip(pieces, bodies, strict=True)
+        )
         + b"]"
     )
 
 
 def _is_whole(piece: Piece, brackets: int = 0) -> bool:
-    return piece.low == piece.position and piece.high - piece.low == len(piece.body) - brackets
+    return piece.low == piece.position and piece.high - piece.low == sum(map(len, piece.parts)) - brackets
 
 
-def _bytes_of(piece: Piece) -> bytes | memoryview:
+def _parts_of(piece: Piece) -> Sequence[bytes | memoryview]:
     if _is_whole(piece):
-        return piece.body
-    return memoryview(piece.body)[piece.low - piece.position : piece.high - piece.position]
+        return piece.parts
+    return (memoryview(b"".join(piece.parts))[piece.low - piece.position : piece.high - piece.position],)
 
 
 def plan_page(named: Sequence[Named], start: int, room: int, *, is_json: bool) -> list[int]:

@@ -327,7 +327,9 @@ def play(name: str, seed: int, change: Callable[[HistoryStation], None] = lambda
         settings = LogSettings(
             grouping=GROUPING,
             block_bytes=rng.choice([40, 100, 1000]),
-            blocks_ahead=rng.choice([0, 2]),
+            run_bytes=rng.choice([30, 150, 1000]),
+            runs_ahead=rng.choice([0, 2]),
+            ahead_bytes=rng.choice([20, 100]),
             cache_bytes=rng.choice([0, 3000, 1 << 20]),
             root_cache_seconds=rng.choice([0.0, 2.0]),
         )

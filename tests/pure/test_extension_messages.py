@@ -54,7 +54,7 @@ def test_a_retention_that_cannot_be_says_why(
 def chunks(
     of: Root, *, end: int = 15, up_to_date: bool = False, private: bool = False, chunks_url: str = CHUNKS
 ) -> str:
-    page = Page(of, b"x" * end, 0, end, up_to_date, False)
+    page = Page(of, (b"x" * end,), 0, end, up_to_date, False)
     return chunks_after(page, Reading(CacheRules(), 0, "", private, chunks_url))
 
 
@@ -80,6 +80,6 @@ def test_history_is_pointed_to_nowhere_else(found: str) -> None:
 
 
 def test_a_page_before_the_tail_says_where_its_history_goes_on() -> None:
-    page = Page(root(), b"x" * 5, 0, 5, False, False)
+    page = Page(root(), (b"x" * 5,), 0, 5, False, False)
     reply = reply_read(page, Read(Sentinel.START), Reading(CacheRules(), 0, chunks_url=CHUNKS))
     assert headers_of(reply)["stream-chunks"] == f"{CHUNKS}/s"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.core.json_mode import boundaries
-from storage.core.reading import Named, NotABoundary, Piece, cut, join, plan_page
+from storage.core.reading import LONG, Named, NotABoundary, Piece, cut, join, plan_page
 
 bodies = st.lists(st.binary(min_size=1, max_size=6), min_size=1, max_size=6)
 arrays = st.lists(st.lists(st.integers(0, 10**5), min_size=1, max_size=5), min_size=1, max_size=5)
@@ -39,7 +39,7 @@ def test_a_page_of_bytes_is_what_stands_there(chunks: list[bytes], data: st.Data
     pieces = pieces_of(chunks, list(map(len, chunks)), low, high, room, is_json=False) or [
         cut(whole, 0, low, high, room, is_json=False)
     ]
-    assert join(pieces, is_json=False) == whole[low : min(high, low + max(room, 1))]
+    assert b"".join(join(pieces, is_json=False)) == whole[low : min(high, low + max(room, 1))]
 
 
 @given(arrays, st.data())
@@ -52,7 +52,7 @@ def test_a_page_of_json_is_whole_messages(chunks: list[list[int]], data: st.Data
     last = data.draw(st.integers(first + 1, len(messages)))
     room = data.draw(st.integers(1, starts[-1] + 5))
     pieces = pieces_of(encoded, sizes, starts[first], starts[last], room, is_json=True)
-    page = json.loads(join(pieces, is_json=True))
+    page = json.loads(b"".join(join(pieces, is_json=True)))
     assert page == messages[first : first + len(page)]
     end = starts[first + len(page)]
     assert pieces[-1].high == end <= starts[last]
@@ -70,25 +70,38 @@ def test_no_page_begins_inside_a_message(low: int) -> None:
 
 def test_one_message_is_taken_however_little_room_there_is() -> None:
     piece = cut(b"[1,22,333]", 10, 12, 19, 0, is_json=True)
-    assert join([piece], is_json=True) == b"[22]"
+    assert join([piece], is_json=True) == (b"[22]",)
     assert piece.high == 15
 
 
 def test_an_inherited_chunk_is_clipped_at_the_fork_point() -> None:
     piece = cut(b"[1,22,333]", 0, 0, 5, 100, is_json=True)
-    assert join([piece], is_json=True) == b"[1,22]"
-    assert join([cut(b"abcdef", 0, 1, 3, 100, is_json=False)], is_json=False) == b"bc"
+    assert join([piece], is_json=True) == (b"[1,22]",)
+    assert join([cut(b"abcdef", 0, 1, 3, 100, is_json=False)], is_json=False) == (b"bc",)
 
 
 def test_a_page_without_pieces_is_empty() -> None:
-    assert join([], is_json=False) == b""
-    assert join([], is_json=True) == b"[]"
+    assert join([], is_json=False) == (b"",)
+    assert join([], is_json=True) == (b"[]",)
 
 
 def test_a_whole_chunk_is_not_copied() -> None:
     body = b"[1,22]"
-    assert join([cut(body, 7, 7, 12, 100, is_json=True)], is_json=True) is body
-    assert join([cut(body, 7, 7, 13, 100, is_json=False)], is_json=False) is body
+    assert join([cut(body, 7, 7, 12, 100, is_json=True)], is_json=True)[0] is body
+    assert join([cut(body, 7, 7, 13, 100, is_json=False)], is_json=False)[0] is body
+
+
+def test_long_parts_are_passed_on_as_they_are_and_short_ones_together() -> None:
+    long = [bytes([n]) * LONG for n in range(3)]
+    pieces = [
+        cut(b"ab", 0, 0, 2, 9, is_json=False),
+        cut(b"cd", 2, 2, 4, 9, is_json=False),
+        Piece((long[0], b"ef", long[1]), 4, 4, 4 + 2 * LONG + 2),
+        cut(long[2], 6 + 2 * LONG, 6 + 2 * LONG, 6 + 3 * LONG, 2 * LONG, is_json=False),
+    ]
+    parts = join(pieces, is_json=False)
+    assert parts == (b"abcd", long[0], b"ef", long[1], long[2])
+    assert [parts[n] is part for n, part in zip((1, 3, 4), long, strict=True)] == [True] * 3
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_a_deletion_is_204() -> None:
 
 
 def page(start: int, end: int, *, up_to_date: bool = True, closed: bool = False, config: Config = PLAIN) -> Page:
-    return Page(root(config), b"x" * (end - start), start, end, up_to_date, closed)
+    return Page(root(config), (b"x" * (end - start),), start, end, up_to_date, closed)
 
 
 def read(
