@@ -55,9 +55,10 @@ def serve(settings: ServerSettings) -> int:
             sys.stdout.flush()
 
         if settings.workers == 1:
-            run(settings, listener, ready, checked=False)
+            run(settings, listener, ready, checked=not settings.housekeeping)
             return 0
-        asyncio.run(_check(settings))
+        if settings.housekeeping:
+            asyncio.run(_check(settings))
         return Workers(work, settings, listener).run(ready)
     except CannotStart as error:
         sys.stderr.write(f"durable-streams-server: {error}\n")
@@ -129,7 +130,7 @@ async def check_store(objects: Objects) -> None:
 
 
 def run(settings: ServerSettings, listener: socket.socket, ready: Callable[[], None], *, checked: bool) -> None:
-    """Serve until a signal says stop. Raises CannotStart. `checked`: another process has tried the store."""
+    """Serve until a signal says stop. Raises CannotStart. `checked`: the store was tried, or is not to be."""
     import uvloop
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -151,9 +152,10 @@ async def _serve(
         if settings.access_log:
             app = AccessLog(app)
         server = _Server(app, streams, settings, ready)
-        subscriptions.start()
         sweeper = BackgroundSweeper(objects, settings)
-        sweeper.start()
+        if settings.housekeeping:
+            subscriptions.start()
+            sweeper.start()
         await server.serve(sockets=[listener])
         await sweeper.aclose()
         await subscriptions.aclose()

@@ -43,6 +43,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     origin_secret: str = ""
     access_log: bool = False
     sweep_interval: float = 300.0
+    housekeeping: bool = True
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -169,6 +170,12 @@ OPTIONS = (
     Option("access_log", parse_bool, "", "write a line for every request"),
     Option(
         "sweep_interval", parse_duration, "TIME", "between passes that reclaim what nobody can need any more; 0s: none"
+    ),
+    Option(
+        "housekeeping",
+        parse_bool,
+        "",
+        "try the store at start, and do in the background what is due; no: another process of the deployment does",
     ),
 )
 

@@ -288,6 +288,14 @@ def test_a_store_that_nobody_answers_for_is_said_in_one_line() -> None:
     assert "s3://bucket" in complaint_of("s3://bucket", "--endpoint-url", f"http://127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_that_keeps_no_house_does_not_try_its_store(moto: S3Server, workers: str) -> None:
+    options = ("--endpoint-url", moto.endpoint_url, "--no-housekeeping", "--workers", workers)
+    with server("s3://no-such-bucket", *options) as process:
+        async with client_of(process) as client:
+            assert (await client.get("/a")).status_code == 503
+
+
 async def test_a_store_that_lets_two_writers_win_is_refused_by_name() -> None:
     store = IgnoresIfNoneMatch(await open_objects("memory:"))
     with pytest.raises(CannotStart, match="this store is unfit: stand-in: does not keep If-None-Match"):
