@@ -31,7 +31,7 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     nothing = str(tmp_path_factory.mktemp("aws") / "nothing")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("AWS_", "DURABLE_STREAMS_"))]:
-            if name != "DURABLE_STREAMS_MINIO":
+            if name not in ("DURABLE_STREAMS_MINIO", "DURABLE_STREAMS_WEB_ADAPTER"):
                 patch.delenv(name)
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
