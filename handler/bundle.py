@@ -36,8 +36,8 @@ NOT_AT_RUN_TIME = ("tests", "test", "__pycache__", "*.pyi", "*.pyx", "*.pxd", "*
 
 RUN = """\
 #!/bin/sh
-# What the Lambda Web Adapter starts.
-exec python3 -m handler serve --host 127.0.0.1 --port "${PORT:-8080}"
+# What the Lambda Web Adapter starts, and sends requests to: at the port that it looks for in the same order.
+exec python3 -m handler serve --host 127.0.0.1 --port "${AWS_LWA_PORT:-${PORT:-8080}}"
 """
 
 

@@ -25,10 +25,10 @@ def node() -> Iterator[Edge]:
         yield process
 
 
-def request(uri: str, **query: str) -> dict[str, Any]:
+def request(uri: str, method: str = "GET", **query: str) -> dict[str, Any]:
     querystring = {name: {"value": value} for name, value in query.items()}
     headers = {"host": {"value": "d1.cloudfront.net"}}
-    return {"version": "1.0", "request": {"method": "GET", "uri": uri, "querystring": querystring, "headers": headers}}
+    return {"version": "1.0", "request": {"method": method, "uri": uri, "querystring": querystring, "headers": headers}}
 
 
 def chunks_url(path: str) -> str:
@@ -149,6 +149,7 @@ def test_event_streams_go_to_the_function_that_streams_where_there_is_one() -> N
     with edge(streaming=True) as process:
         assert process.run("StreamRequest", request("/a", live="sse"))["origin"] == "streaming"
         assert "origin" not in process.run("StreamRequest", request("/a", live="long-poll"))
+        assert "origin" not in process.run("StreamRequest", request("/a", "OPTIONS", live="sse"))
         assert "origin" not in process.run("StreamRequest", request("/a", offset="-1"))
 
 

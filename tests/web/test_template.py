@@ -10,6 +10,7 @@ import pytest
 
 from handler.settings import OPTIONS, PREFIX
 from tests.install_sam import find_sam
+from tests.install_web_adapter import LAYER
 from tests.web.edge import template
 from tests.web.processes import REPOSITORY
 
@@ -100,6 +101,15 @@ def test_the_function_that_answers_requests_cannot_delete_what_the_log_stands_on
             if "s3:DeleteObject" in actions:
                 places = [place["Sub"].partition("/")[2] for place in statement["Resource"]]
                 assert not {"root/*", "chunk/*", "key/*", "*"} & set(places)
+
+
+def test_the_function_that_streams_leaves_the_house_to_the_sweeper_and_has_the_adapter_that_is_tested(
+    resources: dict[str, Any],
+) -> None:
+    streaming = resources["Streaming"]["Properties"]
+    assert streaming["Environment"]["Variables"]["DURABLE_STREAMS_HOUSEKEEPING"] == "no"
+    (layer,) = streaming["Layers"]
+    assert layer["Sub"].endswith(f":layer:LambdaAdapterLayerArm64:{LAYER}")
 
 
 def test_errors_are_not_kept_so_that_a_new_stream_is_seen(resources: dict[str, Any]) -> None:
