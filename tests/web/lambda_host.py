@@ -163,18 +163,17 @@ def function_url_event(method: str, path: str, query: str, headers: Mapping[str,
     return event
 
 
-class _Server:
+class HttpServer:
     """An HTTP server on a free port."""
 
-    def __init__(self, host: LambdaHost) -> None:
+    def __init__(self) -> None:
         self.url = ""
-        self._host = host
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         """Listen; `url` says where."""
         app = web.Application(client_max_size=2 * LIMIT_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self.answer)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -186,20 +185,23 @@ class _Server:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
         raise NotImplementedError
 
 
-class LambdaApi(_Server):
+class LambdaApi(HttpServer):
     """Lambda's own API, of which functions use one call: an invocation that nobody waits for."""
 
     def __init__(self, host: LambdaHost, entry: str) -> None:
-        super().__init__(host)
+        super().__init__()
         self.invocations = 0
+        self._host = host
         self._entry = entry
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
+        """Take an event."""
         assert request.headers["X-Amz-Invocation-Type"] == "Event"
         self.invocations += 1
         task = asyncio.create_task(self._host.invoke(json.loads(await request.read()), self._entry))
@@ -221,25 +223,36 @@ async def every(seconds: float, host: LambdaHost, entry: str) -> None:
             await host.invoke({}, entry)
 
 
-class FunctionUrl(_Server):
+async def event_of(request: web.Request) -> dict[str, Any]:
+    """Return the event that a request becomes. Raises HTTPRequestEntityTooLarge."""
+    path, _, query = request.raw_path.partition("?")
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        name = name.lower()
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    headers |= {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": request.scheme}
+    event = function_url_event(request.method, path, query, headers, await request.read())
+    size = len(json.dumps(event))
+    if size > LIMIT_BYTES:
+        raise web.HTTPRequestEntityTooLarge(LIMIT_BYTES, size)
+    return event
+
+
+class FunctionUrl(HttpServer):
     """An HTTP server in front of a function."""
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        path, _, query = request.raw_path.partition("?")
-        headers: dict[str, str] = {}
-        for name, value in request.headers.items():
-            name = name.lower()
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
-        headers |= {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": request.scheme}
-        event = function_url_event(request.method, path, query, headers, await request.read())
-        if len(json.dumps(event)) > LIMIT_BYTES:
-            return web.json_response({"Message": "Request Too Long"}, status=413)
+    def __init__(self, host: LambdaHost) -> None:
+        super().__init__()
+        self._host = host
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer with what the function does, when it is complete."""
         try:
-            answer = await self._host.invoke(event)
+            answer = await self._host.invoke(await event_of(request))
         except FunctionFailed:
             return web.json_response({"Message": "Internal Server Error"}, status=502)
         if len(json.dumps(answer)) > LIMIT_BYTES:
-            self._host.failures.append(f"{path}: the answer is larger than Lambda passes on")
+            self._host.failures.append(f"{request.raw_path}: the answer is larger than Lambda passes on")
             return web.json_response({"Message": "Internal Server Error"}, status=502)
         return _response_of(answer)
 
