@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from durable_streams_client.core.batch import Batch
-from durable_streams_client.core.exchange import Flow, Hangup, Lost, Open, Opened, Pace, Pause, Receive, Reply, Request
+from durable_streams_client.core.exchange import (
+    Ahead,
+    Flow,
+    Hangup,
+    Lost,
+    Open,
+    Opened,
+    Pace,
+    Pause,
+    Receive,
+    Reply,
+    Request,
+)
 from durable_streams_client.models import Retry
 
 PATIENT = Pace(Retry(max_retries=None), lambda: 0.5)
@@ -109,7 +121,9 @@ class Driver:
         self._grants_pauses = grants_pauses
         self._serve_events = serve_events
         self._pieces: list[Any] = []
+        self._ahead: tuple[Request, Reply | Lost] | None = None
         self.requests: list[Request] = []
+        self.ahead: list[Request] = []
         self.pauses: list[float] = []
         self.open = False
         self.seconds = 0.0
@@ -135,9 +149,13 @@ class Driver:
                     if until(batches):
                         flow.close()
                         return batches
+                case Ahead(request):
+                    self.ahead.append(request)
+                    self._ahead = request, self._serve(request)
                 case Request():
                     self.requests.append(step)
-                    outcome = self._serve(step)
+                    ahead, self._ahead = self._ahead, None
+                    outcome = ahead[1] if ahead is not None and ahead[0] == step else self._serve(step)
                 case Open(request):
                     self.requests.append(request)
                     outcome, self._pieces = self._serve_events(request)
@@ -147,7 +165,7 @@ class Driver:
                     outcome = self._pieces.pop(0) if self._pieces else b""
                     self.open = isinstance(outcome, bytes) and bool(outcome)
                 case Hangup():
-                    self.open = False
+                    self.open, self._ahead = False, None
                 case Pause(seconds):
                     self.pauses.append(seconds)
                     outcome = self._grants_pauses

@@ -64,6 +64,47 @@ def test_a_read_from_the_beginning_delivers_everything_and_says_that_it_caught_u
 
 
 @pytest.mark.parametrize("live", LIVE_MODES)
+def test_every_page_but_the_first_is_asked_for_while_the_one_before_is_handed_out(live: Live) -> None:
+    stream = SimulatedStream([b"%d" % number for number in range(10)])
+    _, driver, _ = drive(stream, live)
+    pages = driver.requests[:4]
+    assert [request.params["offset"] for request in pages] == ["-1", token(3), token(6), token(9)]
+    assert driver.ahead == pages[1:], "each is used, and none is asked for beyond the tail"
+
+
+def test_what_was_asked_for_ahead_and_failed_is_asked_for_again() -> None:
+    stream = SimulatedStream([b"%d" % number for number in range(6)])
+    fails: list[Reply | Lost] = [Lost("reset", sent=True), Reply(503, {})]
+
+    def serve(request: Request) -> Reply | Lost:
+        return fails.pop() if request.params["offset"] == token(3) and fails else stream.answer(request)
+
+    batches, driver, _ = drive(stream, False, serve=serve)
+    assert b"".join(batch.data for batch in batches) == b"012345"
+    assert (len(driver.ahead), len(driver.pauses)) == (1, 2)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, b"012345"), (60.0, b"0123456789")])
+def test_a_page_asked_for_long_before_it_is_wanted_is_not_believed_to_be_the_last(
+    seconds: float, expected: bytes
+) -> None:
+    """The caller was at the page before it for a minute, and the stream grew meanwhile."""
+    stream = SimulatedStream([b"%d" % number for number in range(6)])
+    driver = Driver(stream.answer, no_sse)
+    reading = make_reading(driver, False)
+
+    def work(batches: list[Batch]) -> bool:
+        if len(batches) == 1:
+            driver.seconds += seconds
+            stream.units += [b"6", b"7", b"8", b"9"]
+        return batches[-1].up_to_date
+
+    batches = driver.run(reading.flow(Position()), until=work)
+    assert b"".join(batch.data for batch in batches) == expected
+    assert batches[-1].up_to_date
+
+
+@pytest.mark.parametrize("live", LIVE_MODES)
 def test_the_end_of_a_closed_stream_ends_every_read(live: Live) -> None:
     stream = SimulatedStream([b"a", b"b"], closed=True)
     driver = Driver(stream.answer, lambda request: (stream.events(request)[0], [stream.events(request)[1]]))

@@ -295,3 +295,67 @@ def test_a_producers_threads_end_with_it(own_server: ServerProcess, path: str) -
         interrupted.append("y")
         interrupted.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
         assert threading.active_count() == before
+
+
+class Watching:
+    """A transport that notes what is asked, and by which thread the headers were made."""
+
+    def __init__(self, pages: int) -> None:
+        self.asked: list[str] = []
+        self.arrived = threading.Semaphore(0)
+        self.made_by: set[int] = set()
+        self.pages = pages
+
+    def header(self) -> str:
+        self.made_by.add(threading.get_ident())
+        return "token"
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        offset = request.url.params["offset"]
+        self.asked.append(offset)
+        self.arrived.release()
+        page = 1 if offset == "-1" else int(offset) + 1
+        headers = {"content-type": "text/plain", "stream-next-offset": f"{page:04d}"}
+        if page == self.pages:
+            headers["stream-up-to-date"] = "true"
+        return httpx.Response(200, headers=headers, content=f"page {page} ")
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_the_next_page_is_asked_for_while_the_caller_is_at_this_one(asynchronous: bool) -> None:
+    watching = Watching(3)
+    transport = httpx.MockTransport(watching)
+    http: Any = httpx.AsyncClient(transport=transport) if asynchronous else httpx.Client(transport=transport)
+    client = open_client("http://s", asynchronous=asynchronous, http_client=http, headers={"t": watching.header})
+    text = ""
+    async for batch in client.stream("a").read().batches():
+        text += batch.data.decode()
+        for _ in range(100):
+            if len(watching.asked) == min(3, text.count("page") + 1):
+                break
+            await asyncio.sleep(0.01)
+        assert len(watching.asked) == min(3, text.count("page") + 1)
+    assert text == "page 1 page 2 page 3 "
+    assert watching.asked == ["-1", "0001", "0002"]
+    assert watching.made_by == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_reader_that_is_left_leaves_nothing_behind(asynchronous: bool, any_server: ServerProcess) -> None:
+    """Left at each page, its connections are good for others: there is only one."""
+    options: dict[str, Any] = {"limits": httpx.Limits(max_connections=1), "timeout": 5}
+    http: Any = httpx.AsyncClient(**options) if asynchronous else httpx.Client(**options)
+    client = open_client(any_server.url, asynchronous=asynchronous, http_client=http)
+    stream = client.stream(f"/left-{random.getrandbits(60)}")
+    await stream.create("application/octet-stream")
+    body = random.Random(3).randbytes(6_000_000)
+    for at in range(0, len(body), 2_000_000):
+        await stream.append(body[at : at + 2_000_000])
+    for _ in range(10):
+        reader = stream.read()
+        async for batch in reader.batches():
+            assert body.startswith(batch.data)
+            break
+        await reader.aclose()
+    assert b"".join(await gather(stream.read().bytes())) == body
+    await (http.aclose() if asynchronous else asyncio.to_thread(http.close))

@@ -8,6 +8,7 @@ import httpx
 
 from durable_streams_client.aio.guard import Guard
 from durable_streams_client.core.exchange import (
+    Ahead,
     Flow,
     Hangup,
     Lost,
@@ -49,6 +50,7 @@ class AsyncWire:
         self._guard = Guard()
         self._response: httpx.Response | None = None
         self._pieces: AsyncIterator[bytes] | None = None
+        self._ahead: tuple[Request, asyncio.Task[Reply | Lost]] | None = None
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out a flow to its end and return its value."""
@@ -65,7 +67,10 @@ class AsyncWire:
         """Carry out one step and return its outcome."""
         match step:
             case Request():
-                return await self._send(step)
+                return await self._answer(step)
+            case Ahead(request):
+                self._begin_ahead(request)
+                return None
             case Open(request):
                 return await self._open(request)
             case Receive():
@@ -82,6 +87,10 @@ class AsyncWire:
 
     async def hang_up(self) -> None:
         """Give up the open response, if there is one, and its connection with it."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead[1].cancel()
+            await asyncio.wait([ahead[1]])
         response, self._response, self._pieces = self._response, None, None
         if response is not None:
             await self._guard.carry_out(response.aclose())
@@ -97,6 +106,21 @@ class AsyncWire:
             extensions={"trace": self._guard.trace},
         )
         return built, total_seconds
+
+    def _begin_ahead(self, request: Request) -> None:
+        task = asyncio.create_task(self._send(request))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever wants it is told
+        self._ahead = request, task
+
+    async def _answer(self, request: Request) -> Reply | Lost:
+        ahead = self._ahead
+        if ahead is None:
+            return await self._send(request)
+        if ahead[0] == request:
+            self._ahead = None
+            return await ahead[1]
+        await self.hang_up()
+        return await self._send(request)
 
     async def _send(self, request: Request) -> Reply | Lost:
         if self._deadline.passed():

@@ -4,6 +4,7 @@ A flow decides; a shell (`sync`, `aio`) carries out its steps and knows nothing 
 
     step yielded       outcome sent back
     Request            Reply | Lost
+    Ahead              None                                            a Request that is likely to be the next one
     Open               Opened | Reply (any status but 200) | Lost      a response whose body arrives bit by bit
     Receive            bytes, empty at the end of the body | Lost
     Hangup             None                                            give up the response that is open
@@ -58,6 +59,16 @@ class Request:
     live: bool = False
     silence_seconds: float | None = None
     public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Begin to carry out a request, and go on: if the next Request is the same, this is its outcome.
+
+    If it is another one, or the response is given up, it was for nobody.
+    """
+
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from durable_streams_client.core.batch import Batch, drop_prefix, is_json, is_te
 from durable_streams_client.core.cdn import Cdn
 from durable_streams_client.core.exchange import (
     RETRIED,
+    Ahead,
     Flow,
     Hangup,
     Lost,
@@ -48,6 +49,9 @@ MAX_SHORT_CONNECTIONS = 3
 # A server speaks at once on SSE, even if only to say that there is nothing new. Silence this long: a proxy is
 # collecting.
 SSE_FIRST_SILENCE_SECONDS = 10.0
+# A page asked for ahead that says to be the last is believed for so long: the caller may have been at the one before it
+# for hours.
+AHEAD_SECONDS = 5.0
 # A long-poll answered with nothing sooner than this was not held: pause before the next, or it becomes a busy loop.
 SHORT_POLL_SECONDS = 0.1
 
@@ -80,6 +84,7 @@ class Reading:
     content_type: str = field(init=False, default="")
     stale_answers: int = field(init=False, default=0)
     chunks_url: str = field(init=False, default="")
+    asked_ahead_at: float | None = field(init=False, default=None)
 
     def flow(self, position: Position) -> Flow[None]:
         """Read from a position to the tail, then follow if asked to, handing on a Batch for every delivery.
@@ -88,6 +93,7 @@ class Reading:
         """
         self.offset, self.skip = position.offset, position.skip
         self.up_to_date = self.closed = False
+        self.asked_ahead_at = None
         try:
             yield from self._read()
         except MalformedReply as error:
@@ -121,8 +127,10 @@ class Reading:
                 page = yield from self._ask(None, direct=direct)
             # A cache may hold an old page that says it is the last: only the origin's word ends a read. Its word is
             # asked for once more here, from where the page ended, even where a detour led to the origin already.
-            believe = direct or self.cdn is None or page.closed
-            yield from self._hand_on(page, believe=believe)
+            is_fresh = self.asked_ahead_at is None or self.clock() - self.asked_ahead_at < AHEAD_SECONDS
+            believe = page.closed or (is_fresh and (direct or self.cdn is None))
+            self.asked_ahead_at = None
+            yield from self._hand_on(page, believe=believe, reads_on=not page.up_to_date)
             if page.up_to_date and believe:
                 return
             direct = page.up_to_date
@@ -134,7 +142,7 @@ class Reading:
         """
         if not self.chunks_url:
             return None
-        request = Request("GET", self.chunks_url, params={names.OFFSET: self.offset}, public=True)
+        request = self._compose_chunk()
         outcome = yield request
         if isinstance(outcome, Reply) and outcome.status == 200 and outcome.header(names.STREAM_NEXT_OFFSET):
             page = self._judge_page(request, outcome)
@@ -163,6 +171,15 @@ class Reading:
             and self.stale_answers < MAX_STALE_ANSWERS
             and (live is None or self.cdn.live)
         )
+
+    def _compose_chunk(self) -> Request:
+        return Request("GET", self.chunks_url, params={names.OFFSET: self.offset}, public=True)
+
+    def _ask_ahead(self) -> Flow[None]:
+        """Ask for the page at `offset` already, while the caller is at the one before it."""
+        if self.stale_answers < MAX_STALE_ANSWERS:  # else every request is another one
+            self.asked_ahead_at = self.clock()
+            yield Ahead(self._compose_chunk() if self.chunks_url else self._compose(None))
 
     def _compose(self, live: str | None, *, direct: bool = False, detour: bool = False) -> Request:
         params = {names.OFFSET: self.offset}
@@ -242,8 +259,11 @@ class Reading:
         if content_type and reply.status == 200:
             self.content_type = content_type
 
-    def _hand_on(self, page: Page, *, believe: bool = True) -> Flow[None]:
-        """Move to where a page ends and hand on its data, or the news of having caught up or come to the end."""
+    def _hand_on(self, page: Page, *, believe: bool = True, reads_on: bool = False) -> Flow[None]:
+        """Move to where a page ends and hand on its data, or the news of having caught up or come to the end.
+
+        `reads_on`: the page that follows will be asked for.
+        """
         up_to_date, closed = page.up_to_date and believe, page.closed
         news = (up_to_date, closed) != (self.up_to_date, self.closed) and up_to_date
         start = Position(self.offset, self.skip)
@@ -253,6 +273,8 @@ class Reading:
         self.cursor = page.cursor if page.cursor is not None else self.cursor
         self.up_to_date, self.closed = up_to_date, closed
         if batch.data or news:
+            if reads_on:
+                yield from self._ask_ahead()
             yield batch
 
     def _listen(self) -> Flow[None]:

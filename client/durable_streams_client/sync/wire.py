@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, TypeVar
 
 import httpx
 
 from durable_streams_client.core.exchange import (
+    Ahead,
     Flow,
     Hangup,
     Lost,
@@ -47,6 +50,7 @@ class Wire:
         self._deadline = deadline
         self._response: httpx.Response | None = None
         self._pieces: Iterator[bytes] | None = None
+        self._ahead: tuple[Request, Future[Reply | Lost]] | None = None
 
     def run(self, flow: Flow[T]) -> T:
         """Carry out a flow to its end and return its value."""
@@ -63,7 +67,9 @@ class Wire:
         """Carry out one step and return its outcome."""
         match step:
             case Request():
-                return self._send(step)
+                return self._answer(step)
+            case Ahead(request):
+                return self._begin_ahead(request)
             case Open(request):
                 return self._open(request)
             case Receive():
@@ -80,6 +86,7 @@ class Wire:
 
     def hang_up(self) -> None:
         """Give up the open response, if there is one, and its connection with it."""
+        self._ahead = None  # its thread reads it to its end, so that the connection can be used again
         response, self._response, self._pieces = self._response, None, None
         if response is not None:
             response.close()
@@ -95,10 +102,33 @@ class Wire:
         )
         return built, total_seconds
 
+    def _begin_ahead(self, request: Request) -> None:
+        if self._deadline.passed():
+            return
+        built, total_seconds = self._build(request)  # here: it may call functions of the caller's
+        answer: Future[Reply | Lost] = Future()
+
+        def carry_out() -> None:
+            try:
+                answer.set_result(self._exchange(built, total_seconds))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        Thread(target=carry_out, name="durable-streams-ahead", daemon=True).start()
+        self._ahead = request, answer
+
+    def _answer(self, request: Request) -> Reply | Lost:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == request:
+            return ahead[1].result()
+        return self._send(request)
+
     def _send(self, request: Request) -> Reply | Lost:
         if self._deadline.passed():
             return Lost("the time is up", sent=False, out_of_time=True)
-        built, total_seconds = self._build(request)
+        return self._exchange(*self._build(request))
+
+    def _exchange(self, built: httpx.Request, total_seconds: float | None) -> Reply | Lost:
         attempt = Deadline(total_seconds or None)
         try:
             response = self._http.send(built, stream=True)
