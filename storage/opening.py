@@ -44,8 +44,10 @@ async def open_objects(url: str, options: StoreOptions = DEFAULT_OPTIONS) -> Obj
     if colon and scheme == "s3" and (place := _bucket_and_prefix(rest)):
         bucket, prefix = place
         if options.driver == "obstore":
+            from storage.native_threads import let_out_at_exit
             from storage.s3_obstore import ObstoreObjects
 
+            let_out_at_exit()
             return await ObstoreObjects.open(bucket, prefix, options)
         if options.driver != "aioboto3":
             raise ValueError(f"{options.driver!r} is no driver for S3; there are aioboto3 and obstore")
