@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def store_of(store: str, endpoint_url: str) -> Iterator[tuple[str, str]]:
 
 
 def _measure(artifact: Path, environment: dict[str, str], rounds: int) -> None:
-    _start(OURS, artifact, environment, _event("PUT", b""))  # the stream, and the disk's caches
+    _start("first", OURS, artifact, environment, _event("PUT", b""))  # the stream, and the disk's caches
     ways = {
         "bare": (BARE, environment),
         "aioboto3": (OURS, environment),
@@ -101,7 +102,7 @@ def _measure(artifact: Path, environment: dict[str, str], rounds: int) -> None:
     taken: dict[str, list[list[float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, (code, variables) in sorted(ways.items(), reverse=bool(number % 2)):
-            taken[name].append(_start(code, artifact, variables, _event("POST", f"append {number}".encode())))
+            taken[name].append(_start(name, code, artifact, variables, _event("POST", f"append {number}".encode())))
     print(f"{'':44} wall clock          CPU")
     for name in ways:
         _, wall, cpu = (statistics.median(each) for each in zip(*taken[name], strict=True))
@@ -117,17 +118,33 @@ def _ratio(ours: list[list[float]], alone: list[list[float]], which: int) -> flo
     return statistics.median(a[which] / b[which] for a, b in zip(ours, alone, strict=True))
 
 
-def _start(code: str, artifact: Path, environment: dict[str, str], event: str) -> list[float]:
+def _start(name: str, code: str, artifact: Path, environment: dict[str, str], event: str) -> list[float]:
     ran = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(artifact), event],
+        [sys.executable, "-I", "-S", "-X", "faulthandler", "-c", code, str(artifact), event],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     if ran.returncode:
-        raise SystemExit(f"a start ended with {ran.returncode}: {ran.stderr}")
+        raise SystemExit(_failure(name, ran))
     return [float(number) for number in ran.stdout.split()]
+
+
+def _failure(name: str, ran: "subprocess.CompletedProcess[str]") -> str:
+    """Say all that is known of a start that failed. A signal without a word leaves the rest to a core."""
+    how = f"signal {signal.Signals(-ran.returncode).name}" if ran.returncode < 0 else f"exit code {ran.returncode}"
+    when = "after its answer" if ran.stdout else "before its answer"
+    core = f"; where its core is, if `ulimit -c` allows one: {_core()}" if ran.returncode < 0 else ""
+    return f"a start ({name}) ended with {how}, {when}{core}\n{ran.stderr or 'it said nothing'}"
+
+
+def _core() -> str:
+    try:
+        pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    except OSError:
+        return "see this system's manual"
+    return pattern if pattern.startswith(("/", "|")) else str(Path.cwd() / pattern)
 
 
 def _event(method: str, body: bytes) -> str:
