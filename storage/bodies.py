@@ -5,6 +5,7 @@ like a chunk. Knows the chain, the cache and what is on its way; nothing of page
 """
 
 import asyncio
+from bisect import bisect_right
 from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
@@ -94,32 +95,47 @@ class Bodies:
         None if the chunk is not there any more, because it is part of a superset. Raises NotABoundary.
         """
         chunk = found.chunk
-        key, offset = prefix + keys.complement(chunk.position), at - chunk.position
-        if is_json and at != chunk.position and (prefix, at) not in self._ends:
-            # Nobody in this process has seen a message end here: all that is before it tells.
-            before = await self._parts(key, found, 0, offset + 1)
-            if before is None:
-                return None
-            if not is_between_messages(b"".join(before)):
+        key = prefix + keys.complement(chunk.position)
+        if is_json:
+            if not await self._begins_a_message(prefix, key, found, at):
                 raise NotABoundary(f"{at} is inside a message")
-        room = max(room, 1)
-        while True:
-            # Of JSON one byte more: the comma or bracket before the first message, as every body begins with one.
-            end = min(high, at + room - is_json)
-            parts = await self._parts(key, found, offset, end - chunk.position + is_json)
-            if parts is None:
-                return None
-            if is_json:
-                body = b"".join(parts)
-                if end < high:
-                    end = at + 1 + last_comma(body[1:])
-                parts = [b"".join((b"[", memoryview(body)[1 : end - at], b"]"))]
-            if end > at:
-                break
-            room *= 2  # it ends inside the first message
+            parts, end = await self._messages(key, found, at, high, room)
+            parts = [b"[", *parts, b"]"] if parts else None
+        else:
+            end = min(high, at + max(room, 1))
+            parts = await self._parts(key, found, at - chunk.position, end - chunk.position)
+        if parts is None:
+            return None
         if end < chunk.next:
             self._remember(prefix, end, found)
         return Piece(tuple(parts), at, at, end, end < high)
+
+    async def _begins_a_message(self, prefix: str, key: str, found: Cached, at: int) -> bool:
+        chunk = found.chunk
+        if at == chunk.position or at in chunk.cuts or (prefix, at) in self._ends:
+            return True
+        # Nobody has told: all that is before it does.
+        before = await self._parts(key, found, 0, at - chunk.position + 1)
+        return before is None or is_between_messages(b"".join(before))  # what is gone is looked for elsewhere
+
+    async def _messages(self, key: str, found: Cached, at: int, high: int, room: int) -> tuple[list[bytes] | None, int]:
+        """Return the messages from `at` on that have room, one at least, and where they end."""
+        start, cuts = found.chunk.position, found.chunk.cuts
+        end: int | None = high
+        if at + room < high:
+            n = bisect_right(cuts, at + room)
+            end = cuts[n - 1] if n and cuts[n - 1] > at else None
+        while end is None:  # it is not told where messages end: look for the last one that is here
+            messages = await self._parts(key, found, at - start + 1, min(high, at + max(room, 1)) - start)
+            if messages is None:
+                return None, at
+            text = b"".join(messages)
+            comma = last_comma(text)
+            if comma > 0:
+                return [text[:comma]], at + 1 + comma
+            room *= 2  # it ends inside the first message
+            end = high if at + room >= high else None
+        return await self._parts(key, found, at - start + 1, end - start), end
 
     def _remember(self, prefix: str, end: int, found: Cached) -> None:
         self._ends[prefix, end] = msgspec.structs.replace(found, body=b"")

@@ -144,7 +144,8 @@ class Compactor:
         if len(held) < len(members):
             return None
         head = group[0]
-        chunk, body = merge(held, is_json=media_type(head.content_type) == "application/json")
+        is_json = media_type(head.content_type) == "application/json"
+        chunk, body = merge(held, is_json=is_json, cut_bytes=self._grouping.cut_bytes)
         key = prefix + keys.complement(head.position)
         etag = await self._bucket.objects.put(
             key,

@@ -139,7 +139,7 @@ class Reader:
                     if pieces and not woken and not await self._is_fresh(stream, root):
                         return None  # what it begins with may have been dropped elsewhere
                     return Page(root, join(pieces, is_json=root.is_json), start, at, True, tail.closed)
-                if pieces and at - start >= limit:
+                if pieces and (at - start >= limit or pieces[-1].is_cut):
                     break
                 more = await self._pieces(stream, root, at, limit - (at - start))
                 pieces += more

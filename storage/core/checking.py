@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from storage.core.chunk import Chunk, Kind
+from storage.core.cuts import are_cuts
 from storage.core.offset import WIDTH
 from storage.core.root import Root, media_type
 
@@ -71,6 +72,8 @@ class Chain:
             yield f"its content type is {content_type}, and the stream's is {expected}"
         if self._is_json and chunk.kind is Kind.DATA and body[:1] + body[-1:] != b"[]":
             yield "it is not an array"
+        if chunk.cuts and not are_cuts(body, [cut - chunk.position for cut in chunk.cuts]):
+            yield "it names places where no message begins"
         if chunk.kind is not Kind.DATA and (length or chunk.count != 1):
             yield f"it is a {chunk.kind.value}, and says that it holds something"
         if chunk.kind is Kind.CLOSE and not chunk.closed:

@@ -12,7 +12,7 @@ import msgspec
 from storage.core.offset import WIDTH, Offset
 from storage.core.producers import Claim, Record, decode_line, encode_line, quote_id
 
-METADATA_BYTES = 1800  # S3 allows 2,048 and counts names and values; test doubles do not count at all
+METADATA_BYTES = 1800  # and a checksum: S3 allows 2,048 and counts names and values; test doubles do not count at all
 
 
 class DamagedChunk(ValueError):
@@ -42,6 +42,7 @@ class Chunk(msgspec.Struct, frozen=True):
     producers: Mapping[str, Record]  # all of them, or what has changed since `table`
     table: str  # `<~key>/<write id>` of the spilled table under `state/…`; empty where there is none
     count: int = 1  # chunks that it holds; more in a superset, whose `index` is its last one's
+    cuts: tuple[int, ...] = ()  # positions in a superset of JSON where a message begins, ascending; some of many
 
     @property
     def successor(self) -> int:
@@ -70,6 +71,10 @@ def encode_chunk(chunk: Chunk, generation: int) -> dict[str, str]:
         metadata["table"] = chunk.table
     if chunk.count > 1:
         metadata["count"] = str(chunk.count)
+    if chunk.cuts:
+        with_cuts = metadata | {"cuts": ",".join(f"{cut - chunk.position:x}" for cut in chunk.cuts)}
+        if fits(with_cuts):
+            return with_cuts  # else they are found by looking
     return metadata
 
 
@@ -99,9 +104,14 @@ def decode_chunk(position: int, metadata: Mapping[str, str]) -> Chunk:
             producers=decode_line(metadata.get("producers", "")),
             table=metadata.get("table", ""),
             count=int(metadata.get("count", "1")),
+            cuts=_decode_cuts(position, metadata.get("cuts", "")),
         )
     except (KeyError, ValueError) as error:
         raise DamagedChunk(f"{type(error).__name__}: {error}") from error
+
+
+def _decode_cuts(position: int, text: str) -> tuple[int, ...]:
+    return tuple(position + int(cut, 16) for cut in text.split(",")) if text else ()
 
 
 def _decode_claim(text: str) -> Claim:

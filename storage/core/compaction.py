@@ -13,7 +13,7 @@ from storage.core.chunk import Chunk, Kind
 
 
 class Grouping(msgspec.Struct, frozen=True):
-    """How chunks are grouped. Only `superset_bytes` is an operator's to choose.
+    """How chunks are grouped. Only the sizes are an operator's to choose.
 
     Supersets of two different alignments would overlap, and what lies inside one may be reclaimed: the counts are the
     same in every process that ever writes to a bucket.
@@ -22,6 +22,7 @@ class Grouping(msgspec.Struct, frozen=True):
     chunks: int = 64
     groups: int = 8
     superset_bytes: int = 8 * 1024 * 1024  # one that has reached this is not made part of a larger one
+    cut_bytes: int = 1024 * 1024  # how far apart in one of JSON the places are that its metadata tells, at least
 
     @property
     def limit_bytes(self) -> int:
@@ -100,8 +101,11 @@ def is_worth_it(grouping: Grouping, group: Sequence[Link]) -> bool:
     return sum(link.size for link in group) <= grouping.limit_bytes
 
 
-def merge(members: Sequence[tuple[Chunk, bytes]], *, is_json: bool) -> tuple[Chunk, bytes]:
-    """Return the superset of chunks that follow each other, and its body. Raises ValueError where they do not."""
+def merge(members: Sequence[tuple[Chunk, bytes]], *, is_json: bool, cut_bytes: int = 0) -> tuple[Chunk, bytes]:
+    """Return the superset of chunks that follow each other, and its body. Raises ValueError where they do not.
+
+    `cut_bytes`: how far apart its cuts are at least; 0 for none.
+    """
     head, tail = members[0][0], members[-1][0]
     at, index = head.position, head.index - head.count + 1
     for chunk, body in members:
@@ -110,8 +114,24 @@ def merge(members: Sequence[tuple[Chunk, bytes]], *, is_json: bool) -> tuple[Chu
             raise ValueError(f"the chunk at {chunk.position} is not the one that is to follow at {at}")
         at, index = chunk.next, chunk.index + 1
     superset = msgspec.structs.replace(
-        tail, position=head.position, write_id=head.write_id, count=index - (head.index - head.count + 1)
+        tail,
+        position=head.position,
+        write_id=head.write_id,
+        count=index - (head.index - head.count + 1),
+        cuts=_cuts([chunk for chunk, _ in members], cut_bytes) if is_json and cut_bytes else (),
     )
     if not is_json:
         return superset, b"".join(body for _, body in members)
     return superset, b"[" + b",".join(memoryview(body)[1:-1] for _, body in members) + b"]"
+
+
+def _cuts(members: Sequence[Chunk], cut_bytes: int) -> tuple[int, ...]:
+    """Choose places where a page may begin or end from those that are known: where chunks begin, and their own cuts."""
+    cuts: list[int] = []
+    last = members[0].position
+    for member in members:
+        for position in (member.position, *member.cuts):
+            if position - last >= cut_bytes:
+                cuts.append(position)
+                last = position
+    return tuple(cuts)

@@ -4,6 +4,9 @@ A body of many megabytes is read in parts, and a part ends wherever it ends. To 
 page of its own, so the structure is told from the quotes and brackets alone; the body is known to be JSON.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from storage.core.json_mode import InvalidJson, split_body
 
 _COMMA, _OPEN, _CLOSE = ord(","), b"[{", b"]}"
@@ -42,3 +45,11 @@ def is_between_messages(text: bytes) -> bool:
     except InvalidJson:
         return False
     return True
+
+
+def are_cuts(body: bytes, commas: Sequence[int]) -> bool:
+    """Say whether ascending indices of a body are of commas between two messages."""
+    ends = [0, *commas, len(body) - 1]
+    return all(body[at : at + 1] == b"," for at in commas) and all(
+        low < high and is_between_messages(b"[" + body[low + 1 : high] + b",") for low, high in pairwise(ends)
+    )

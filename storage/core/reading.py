@@ -59,6 +59,8 @@ def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: 
 def join(pieces: Sequence[Piece], *, is_json: bool) -> tuple[bytes, ...]:
     """Return the body of a page, in few parts: what is long is not copied."""
     if is_json:
+        if len(pieces) == 1 and _is_whole(pieces[0], brackets=1):
+            return pieces[0].parts
         return (_join_json(pieces),)
     parts: list[bytes] = []
     short: list[bytes | memoryview] = []  # one after the other
@@ -78,8 +80,6 @@ def join(pieces: Sequence[Piece], *, is_json: bool) -> tuple[bytes, ...]:
 
 def _join_json(pieces: Sequence[Piece]) -> bytes:
     bodies = [piece.parts[0] if len(piece.parts) == 1 else b"".join(piece.parts) for piece in pieces]
-    if len(pieces) == 1 and _is_whole(pieces[0], brackets=1):
-        return bodies[0]
     return (
         b"["
         + b",".join(

@@ -38,7 +38,7 @@ from tests.log.world import Port, Process, SimulatedChance, SimulatedClock, Worl
 
 DAY_SECONDS = 86_400.0
 MINUTES = 600.0  # seconds
-GROUPING = Grouping(chunks=3, groups=2, superset_bytes=200)
+GROUPING = Grouping(chunks=3, groups=2, superset_bytes=200, cut_bytes=30)
 
 
 class HistoryLedger(Ledger):

@@ -19,7 +19,7 @@ from storage.objects import Always, Objects, StoreUnavailable
 from storage.sqlite import SqliteObjects
 from tests.bucket.counting import CountingObjects
 
-SETTINGS = LogSettings(grouping=Grouping(chunks=4, groups=2, superset_bytes=1000))
+SETTINGS = LogSettings(grouping=Grouping(chunks=4, groups=2, superset_bytes=1000, cut_bytes=20))
 JSON = "application/json"
 
 
@@ -162,6 +162,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "the first chunk is another creation's": (lambda s: _at(s, "text", 0, write_id="other"), "another first chunk"),
     "JSON is no array": (lambda s: _at(s, "json", 0, lambda body: b"x" + body[1:], crc=None), "it is not an array"),
+    "a cut is inside a message": (lambda s: _at(s, "json", 0, cuts="18,2f"), "it names places where no message begins"),
     "something stands beyond the end": (extra_beyond_the_end, "nothing stands at 110"),
     "something follows a close": (after_the_close, "it follows the end of a closed stream"),
     "a producer table is missing": (remove_table, "the producer table that it names is missing"),

@@ -292,6 +292,48 @@ def test_a_million_messages_of_a_hundred_bytes_are_fifteen_objects_and_thirty_ge
     bench.run(main)
 
 
+def test_any_process_reads_a_page_of_a_long_json_history_without_what_is_before_it() -> None:
+    """The metadata of a superset tells where messages begin, so a page is neither searched nor its offset proven."""
+    bench = Bench()
+    messages = [b'{"n":%d,"text":"%s"}' % (n, b"x" * 80_000) for n in range(128)]
+
+    async def main() -> None:
+        log = bench.process().log
+        created = await log.create("s", Creation(Config("application/json")))
+        assert isinstance(created, Created)
+        for message in messages:
+            await log.append("s", Append(message, media_type="application/json"))
+        await log.aclose()
+        assert [count for _, count in bench.supersets()] == [64, 64]
+        for key, found in list(bench.world.bucket.objects.items()):
+            if key.startswith("chunk/") and "count" not in found.head.metadata:
+                bench.world.bucket.delete(key)  # as the sweeper does
+        offset: Offset | Sentinel = Sentinel.START
+        pages: list[bytes] = []
+        while True:
+            # Each page is read by a process that has seen nothing, as functions are.
+            cold = bench.process(LogSettings(runs_ahead=0))
+            bench.took()
+            page = await cold.log.read("s", offset)
+            assert isinstance(page, Page)
+            took = bench.took()
+            pages.append(page.body)
+            await cold.log.aclose()
+            if page.up_to_date:
+                break
+            if offset is not Sentinel.START:
+                # The tail (3), the root, the position, the floor of it (a LIST and a HEAD), the page.
+                # The root, the position itself, the page, and the chunk after the one it is in; before those, the
+                # tail, and the floor of the position. Nothing of what is before the page.
+                assert took == {"get": 4, "list": 2, "head": 2}
+            assert 3_000_000 < len(page.body) <= 4 * 1024 * 1024
+            offset = Offset(created.stream.root.generation, page.end)
+        assert b",".join(page[1:-1] for page in pages) == b",".join(messages)
+        assert len(pages) <= 4
+
+    bench.run(main)
+
+
 def test_groups_that_follow_each_other_without_a_gap_are_merged_and_others_are_not() -> None:
     def link(first: int, count: int, position: int, size: int = 10) -> Link:
         return Link(position, position + size, first, first + count - 1, 0, Kind.DATA, size, "e", TEXT)

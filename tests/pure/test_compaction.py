@@ -1,5 +1,7 @@
 """Which links become a superset, and what it says; properties over any sequence of commits."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from storage.core.chunk import Chunk, Kind
 from storage.core.compaction import Grouping, Link, Trail, is_worth_it, link_of, merge
+from storage.core.cuts import are_cuts
 from storage.core.producers import Claim, Record
 
 GROUPING = Grouping(chunks=3, groups=2, superset_bytes=60)
@@ -51,6 +54,32 @@ def test_the_chain_holds_the_same_bytes_however_it_is_merged(lengths: list[int],
         reached, index = link.next, link.index + 1
     assert (reached, read) == (at, whole)
     assert len(trail.links) < 3 + 2 * 8
+
+
+@given(st.lists(st.integers(2, 40), min_size=3, max_size=60), st.integers(1, 90))
+def test_a_superset_of_json_tells_some_places_where_messages_begin(lengths: list[int], apart: int) -> None:
+    trail = Trail(GROUPING)
+    held: dict[int, tuple[Chunk, bytes]] = {}
+    at, begins = 0, set()
+    for index, length in enumerate(lengths):
+        begins.add(at)
+        held[at] = chunk(index, at, length), b"[" + b"7" * (length - 1) + b"]"
+        trail.add(link_of(held[at][0], length + 1, "e", "t"))
+        while due := trail.due():
+            superset, merged = merge([held.pop(link.position) for link in due], is_json=True, cut_bytes=apart)
+            held[superset.position] = superset, merged
+            trail.replace(len(due), link_of(superset, len(merged), "e", "t"))
+        at += length
+    for superset, body in held.values():
+        places = [superset.position, *superset.cuts]
+        assert begins.issuperset(places)
+        assert all(later - one >= apart for one, later in pairwise(places))
+        assert are_cuts(body, [cut - superset.position for cut in superset.cuts])
+        # None is left out where there is room for one: pages are nearly full.
+        longest = 2 * max(lengths) + apart
+        assert superset.count == 1 or all(
+            later - one < longest * 2 for one, later in pairwise([*places, superset.next])
+        )
 
 
 def link(first: int, count: int, position: int, size: int = 10, kind: Kind = Kind.DATA) -> Link:

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.core.cuts import is_between_messages, last_comma
+from storage.core.cuts import are_cuts, is_between_messages, last_comma
 from storage.core.json_mode import boundaries
 
 TEXT = st.text(alphabet='ab,"\\[]{}:é\n', max_size=8)
@@ -37,3 +37,12 @@ def test_a_message_that_is_cut_has_no_comma_behind_it() -> None:
     assert last_comma(b'{"a": [1, 2, "x, y') == -1
     assert last_comma(b'"\\\\",{"a":1') == 4
     assert last_comma(b"") == -1
+
+
+@given(BODIES, st.data())
+def test_cuts_are_commas_between_messages_and_nothing_else_is(body: bytes, data: st.DataObject) -> None:
+    commas = boundaries(body)[1:-1]
+    some = data.draw(st.lists(st.sampled_from(commas), unique=True) if commas else st.just([]))
+    assert are_cuts(body, sorted(some))
+    wrong = data.draw(st.integers(0, len(body) - 1).filter(lambda at: at not in commas))
+    assert not are_cuts(body, sorted({*some, wrong}))
