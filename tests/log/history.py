@@ -98,8 +98,10 @@ class HistoryLedger(Ledger):
         expected = msgspec.structs.replace(
             last, position=at, write_id=first.write_id, count=last.index - first.index + 1
         )
-        if chunk != expected:
+        if msgspec.structs.replace(chunk, cuts=()) != expected:
             self.broken(f"{key} became {chunk}, which should be {expected}")
+        if not {each.position for each in chain}.issuperset(chunk.cuts) or (chunk.cuts and not generation.root.is_json):
+            self.broken(f"{key} says that messages begin at {chunk.cuts}")
         low = generation.root.own.low
         body = generation.content[at - low : chunk.next - low]
         if generation.root.is_json:

@@ -302,6 +302,28 @@ MUTATIONS = (
         race("an_append_whose_fate_stays_unknown_is_never_said_to_be_unwritten"),
         (Edit(BUCKET, "                unknown, failure = True, error", "                failure = error"),),
     ),
+    Mutation(
+        "a place where a message begins told a byte too late",
+        "tests/log/test_sweeper_histories.py::test_nothing_that_can_be_needed_is_merged_wrongly_or_deleted[history]",
+        (
+            Edit(
+                "storage/core/chunk.py",
+                "tuple(position + int(cut, 16) for",
+                "tuple(position + int(cut, 16) + 1 for",
+            ),
+        ),
+    ),
+    Mutation(
+        "a broken connection gone on with from where the run began",
+        "tests/log/test_runs.py::test_where_a_connection_breaks_it_goes_on",
+        (
+            Edit(
+                "storage/runs.py",
+                "get_parts(self.key, start=self._high, length",
+                "get_parts(self.key, start=self._low, length",
+            ),
+        ),
+    ),
 )
 
 
