@@ -100,7 +100,6 @@ class Bodies:
             if not await self._begins_a_message(prefix, key, found, at):
                 raise NotABoundary(f"{at} is inside a message")
             parts, end = await self._messages(key, found, at, high, room)
-            parts = [b"[", *parts, b"]"] if parts else None
         else:
             end = min(high, at + max(room, 1))
             parts = await self._parts(key, found, at - chunk.position, end - chunk.position)
@@ -108,7 +107,7 @@ class Bodies:
             return None
         if end < chunk.next:
             self._remember(prefix, end, found)
-        return Piece(tuple(parts), at, at, end, end < high)
+        return Piece(tuple(parts), at, end, end < high)
 
     async def _begins_a_message(self, prefix: str, key: str, found: Cached, at: int) -> bool:
         chunk = found.chunk

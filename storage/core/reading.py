@@ -19,10 +19,12 @@ class NotABoundary(ValueError):
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """The part of a chunk's body that goes into a page: payload positions from `low` to `high`."""
+    """The part of a chunk's body that goes into a page: payload positions from `low` to `high`.
 
-    parts: tuple[bytes, ...]  # the chunk's body, or what was fetched of it, as it arrived
-    position: int  # where they begin
+    Of JSON its `parts` together are messages with the commas between them, without a bracket.
+    """
+
+    parts: tuple[bytes | memoryview, ...]
     low: int
     high: int
     is_cut: bool = False  # more of the chunk follows, for which there was no room
@@ -42,62 +44,43 @@ def cut(body: bytes, position: int, low: int, high: int, room: int, *, is_json: 
     """
     if not is_json:
         end = min(high, low + max(room, 1))
-        return Piece((body,), position, low, end, end < high)
-    if low == position and high - low <= room:
-        return Piece((body,), position, low, high)
-    starts = boundaries(body)
-    at = bisect_right(starts, low - position) - 1
-    if starts[at] != low - position:
-        raise NotABoundary(f"{low} is inside the message at {position + starts[at]}")
-    end = high - position
-    if high - low > room:
-        end = starts[max(at + 1, bisect_right(starts, low - position + room) - 1)]
-    end = min(position + end, high)
-    return Piece((body,), position, low, end, end < high)
+        return Piece((_part(body, low - position, end - position),), low, end, end < high)
+    end = high
+    if low != position or high - low > room:
+        starts = boundaries(body)
+        at = bisect_right(starts, low - position) - 1
+        if starts[at] != low - position:
+            raise NotABoundary(f"{low} is inside the message at {position + starts[at]}")
+        if high - low > room:
+            fitting = starts[max(at + 1, bisect_right(starts, low - position + room) - 1)]
+            end = min(position + fitting, high)
+    return Piece((_part(body, 1 + low - position, end - position),), low, end, end < high)
+
+
+def _part(body: bytes, low: int, high: int) -> bytes | memoryview:
+    return body if (low, high) == (0, len(body)) else memoryview(body)[low:high]
 
 
 def join(pieces: Sequence[Piece], *, is_json: bool) -> tuple[bytes, ...]:
     """Return the body of a page, in few parts: what is long is not copied."""
-    if is_json:
-        if len(pieces) == 1 and _is_whole(pieces[0], brackets=1):
-            return pieces[0].parts
-        return (_join_json(pieces),)
     parts: list[bytes] = []
     short: list[bytes | memoryview] = []  # one after the other
-    for piece in pieces:
-        for part in _parts_of(piece):
+    for n, piece in enumerate(pieces):
+        if is_json:
+            short.append(b"," if n else b"[")
+        for part in piece.parts:
             if len(part) < LONG:
                 short.append(part)
                 continue
             if short:
                 parts.append(b"".join(short))
-                short = []
+                short.clear()
             parts.append(bytes(part))  # which is no copy of what is bytes already
+    if is_json:
+        short.append(b"]" if pieces else b"[]")
     if short or not parts:
         parts.append(b"".join(short))
     return tuple(parts)
-
-
-def _join_json(pieces: Sequence[Piece]) -> bytes:
-    bodies = [piece.parts[0] if len(piece.parts) == 1 else b"".join(piece.parts) for piece in pieces]
-    return (
-        b"["
-        + b",".join(
-            body[1 + piece.low - piece.position : piece.high - piece.position]
-            for piece, body in zip(pieces, bodies, strict=True)
-        )
-        + b"]"
-    )
-
-
-def _is_whole(piece: Piece, brackets: int = 0) -> bool:
-    return piece.low == piece.position and piece.high - piece.low == sum(map(len, piece.parts)) - brackets
-
-
-def _parts_of(piece: Piece) -> Sequence[bytes | memoryview]:
-    if _is_whole(piece):
-        return piece.parts
-    return (memoryview(b"".join(piece.parts))[piece.low - piece.position : piece.high - piece.position],)
 
 
 def plan_page(named: Sequence[Named], start: int, room: int, *, is_json: bool) -> list[int]:

@@ -86,9 +86,14 @@ def test_a_page_without_pieces_is_empty() -> None:
 
 
 def test_a_whole_chunk_is_not_copied() -> None:
-    body = b"[1,22]"
-    assert join([cut(body, 7, 7, 12, 100, is_json=True)], is_json=True)[0] is body
-    assert join([cut(body, 7, 7, 13, 100, is_json=False)], is_json=False)[0] is body
+    body = b"x" * LONG
+    assert join([cut(body, 7, 7, 7 + LONG, LONG, is_json=False)], is_json=False)[0] is body
+
+
+def test_what_is_long_stands_between_brackets_of_their_own() -> None:
+    body = b"[" + b"7" * LONG + b"]"
+    one, two = (cut(body, at, at, at + LONG + 1, 2 * LONG, is_json=True) for at in (0, LONG + 1))
+    assert join([one, two], is_json=True) == (b"[", body[1:-1], b",", body[1:-1], b"]")
 
 
 def test_long_parts_are_passed_on_as_they_are_and_short_ones_together() -> None:
@@ -96,7 +101,7 @@ def test_long_parts_are_passed_on_as_they_are_and_short_ones_together() -> None:
     pieces = [
         cut(b"ab", 0, 0, 2, 9, is_json=False),
         cut(b"cd", 2, 2, 4, 9, is_json=False),
-        Piece((long[0], b"ef", long[1]), 4, 4, 4 + 2 * LONG + 2),
+        Piece((long[0], b"ef", long[1]), 4, 4 + 2 * LONG + 2),
         cut(long[2], 6 + 2 * LONG, 6 + 2 * LONG, 6 + 3 * LONG, 2 * LONG, is_json=False),
     ]
     parts = join(pieces, is_json=False)
