@@ -97,7 +97,8 @@ async def through(server: aiohttp.ClientSession, url: str) -> tuple[int, float, 
         is_last = response.headers.get("Stream-Up-To-Date") == "true"
         asked = None if is_last else asyncio.create_task(_ask(server, url, response.headers["Stream-Next-Offset"]))
         async with response:
-            size += len(await response.read())
+            async for part, _ in response.content.iter_chunks():
+                size += len(part)
         pages += 1
     return size, time.perf_counter() - began, pages
 

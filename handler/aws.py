@@ -161,8 +161,10 @@ class Function:
             return
         settings = self._settings
         objects = await open_objects(settings.store, store_options(settings))
-        # Nothing is fetched ahead: it would arrive when the sandbox is frozen.
-        log = self._log = Log(objects, msgspec.structs.replace(log_settings(settings), runs_ahead=0))
+        # Nothing is fetched ahead: it would arrive when the sandbox is frozen. So what is asked for is a page at once.
+        chosen = log_settings(settings)
+        chosen = msgspec.structs.replace(chosen, runs_ahead=0, block_bytes=chosen.page_bytes)
+        log = self._log = Log(objects, chosen)
         delegate = self._note_append if self._relay is not None else None
         self._subscriptions = build_subscriptions(log, settings, "", delegate)
         app: AsgiApp = build_app(log, settings, self._subscriptions)

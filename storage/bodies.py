@@ -20,7 +20,7 @@ from storage.core.cuts import is_between_messages, last_comma
 from storage.core.reading import NotABoundary, Piece
 from storage.errors import DamageError
 from storage.objects import LIST_LIMIT, Entry, Head
-from storage.runs import Runs, RunSettings
+from storage.runs import Run, Runs, RunSettings
 
 ENDS = 10_000  # places inside large chunks where pages ended: the next page neither looks for its chunk nor proves
 # that a message begins there
@@ -38,30 +38,39 @@ class Bodies:
 
     async def fetch(self, key: str) -> Cached | None:
         """Return the chunk under a key, with the beginning of its body or none of it; None if there is none."""
-        return self._cache.get(key) or await self._land(key) or await self._get(key)
-
-    async def _land(self, key: str) -> Cached | None:
-        """Return a chunk that is on its way; None if it is not."""
+        found = self._cache.get(key)
+        if found is not None:
+            return found
         run = self._runs.at(key, 0)
-        head = None if run is None else await asyncio.shield(run.opened)
-        if run is None or head is None:
-            return None
-        found = self._cached(key, head, b"")
+        if run is not None:
+            head = await asyncio.shield(run.opened)
+            if run.is_missing:
+                return None
+            found = None if head is None else await self._land(run, head)
+        return found or await self._get(key)
+
+    async def _land(self, run: Run, head: Head) -> Cached | None:
+        """Return a chunk that is on its way; None if it does not arrive."""
+        found = self._cached(run.key, head, b"")
         if head.size > self._bucket.settings.block_bytes:
             return found
         parts = await run.take(0, head.size)
         if parts is None:
             return None
         found = msgspec.structs.replace(found, body=b"".join(parts))
-        self._cache.put(key, found)
+        self._cache.put(run.key, found)
         return found
 
-    async def covering(self, prefix: str, at: int, *, is_json: bool) -> Cached:
-        """Return the chunk that holds a position before the tail: by its key, else by a floor LIST."""
+    async def covering(self, prefix: str, at: int, end: int, *, is_json: bool) -> Cached:
+        """Return the chunk that holds a position before `end`, which is not beyond the tail: by its key, else by a
+        floor LIST."""
         known = self._ends.get((prefix, at))
         if known is not None and known.chunk.next > at:
             return known
+        settings = self._bucket.settings
         key = prefix + keys.complement(at)
+        if settings.runs_ahead and end - at > settings.block_bytes and self._cache.get(key) is None:
+            self._runs.at(key, 0) or self._runs.send(key, 0)  # history: what is there may be large
         found = await self.fetch(key)
         if found is not None and found.chunk.next > at:
             return found
@@ -89,9 +98,13 @@ class Bodies:
         head = await reading(self._bucket.objects.head(entry.key))
         return None if head is None else self._cached(entry.key, head, b"")
 
-    async def piece(self, prefix: str, found: Cached, at: int, high: int, room: int, *, is_json: bool) -> Piece | None:
+    async def piece(
+        self, prefix: str, found: Cached, at: int, high: int, room: int, *, is_json: bool, is_first: bool
+    ) -> Piece | None:
         """Take from a large chunk what lies between `at` and `high`: at least a byte or a message, up to `room` bytes.
 
+        Nothing, in an empty piece, where it is not told that a message ends within `room`, and it is not the page's
+        first: the next page may have more room.
         None if the chunk is not there any more, because it is part of a superset. Raises NotABoundary.
         """
         chunk = found.chunk
@@ -99,7 +112,10 @@ class Bodies:
         if is_json:
             if not await self._begins_a_message(prefix, key, found, at):
                 raise NotABoundary(f"{at} is inside a message")
-            parts, end = await self._messages(key, found, at, high, room)
+            told = self._told(found.chunk, at, high, room)
+            if told is None and not is_first:
+                return Piece((), at, at, True)
+            parts, end = await self._messages(key, found, at, high, room, told)
         else:
             end = min(high, at + max(room, 1))
             parts = await self._parts(key, found, at - chunk.position, end - chunk.position)
@@ -117,14 +133,20 @@ class Bodies:
         before = await self._parts(key, found, 0, at - chunk.position + 1)
         return before is None or is_between_messages(b"".join(before))  # what is gone is looked for elsewhere
 
-    async def _messages(self, key: str, found: Cached, at: int, high: int, room: int) -> tuple[list[bytes] | None, int]:
-        """Return the messages from `at` on that have room, one at least, and where they end."""
-        start, cuts = found.chunk.position, found.chunk.cuts
-        end: int | None = high
-        if at + room < high:
-            n = bisect_right(cuts, at + room)
-            end = cuts[n - 1] if n and cuts[n - 1] > at else None
-        while end is None:  # it is not told where messages end: look for the last one that is here
+    @staticmethod
+    def _told(chunk: Chunk, at: int, high: int, room: int) -> int | None:
+        """Return where the last message ends that has room, if that is known."""
+        if at + room >= high:
+            return high
+        n = bisect_right(chunk.cuts, at + room)
+        return chunk.cuts[n - 1] if n and chunk.cuts[n - 1] > at else None
+
+    async def _messages(
+        self, key: str, found: Cached, at: int, high: int, room: int, end: int | None
+    ) -> tuple[list[bytes] | None, int]:
+        """Return the messages from `at` to `end`, or where that is not known those that have room, one at least."""
+        start = found.chunk.position
+        while end is None:
             messages = await self._parts(key, found, at - start + 1, min(high, at + max(room, 1)) - start)
             if messages is None:
                 return None, at
@@ -189,12 +211,11 @@ class Bodies:
         if settings.runs_ahead and (chunk.count > 1 or found.size > settings.block_bytes):
             # Whoever has read a single page may not read on: for him it is one request.
             reads_on = self._runs.at(prefix + keys.complement(chunk.position), reached - chunk.position - 1)
-            room = (1 + settings.runs_ahead) * settings.run_bytes if reads_on else 1
-            self._go_ahead(prefix, found, reached, room, end)
+            self._go_ahead(prefix, found, reached, 1 + settings.runs_ahead if reads_on else 1, end)
 
-    def _go_ahead(self, prefix: str, found: Cached, at: int, room: int, end: int) -> None:
-        """Send for `room` bytes from a position on: one run of the chunk after the other, and what follows it."""
-        while room > 0:
+    def _go_ahead(self, prefix: str, found: Cached, at: int, runs: int, end: int) -> None:
+        """See to it that so many runs are under way from a position on: of the chunk, then of what follows it."""
+        while runs > 0:
             chunk = found.chunk
             if at < chunk.next:
                 key, offset, reached = prefix + keys.complement(chunk.position), at - chunk.position, len(found.body)
@@ -203,17 +224,17 @@ class Bodies:
                     if run is None:
                         return
                     reached = run.end
-                room -= reached - offset
+                    runs -= 1
                 at = chunk.next if reached >= found.size else chunk.position + reached
             elif chunk.next < end:
-                following = self._following(prefix, chunk.next, room, end)
+                following = self._following(prefix, chunk.next, runs, end)
                 if following is None:
                     return
                 found = following
             else:
                 return
 
-    def _following(self, prefix: str, position: int, room: int, end: int) -> Cached | None:
+    def _following(self, prefix: str, position: int, runs: int, end: int) -> Cached | None:
         """Return the chunk at a position if it is known; else send for it, and go ahead from there when it is."""
         key = prefix + keys.complement(position)
         found = self._cache.get(key)
@@ -223,17 +244,17 @@ class Bodies:
         if run is None:
             run = self._runs.send(key, 0)
             if run is not None:
-                run.opened.add_done_callback(partial(self._opened, prefix, position, room, end))
+                run.opened.add_done_callback(partial(self._opened, prefix, position, runs, end))
             return None
         head = run.opened.result() if run.opened.done() else None
         return None if head is None else self._cached(key, head, b"")
 
-    def _opened(self, prefix: str, position: int, room: int, end: int, opened: "asyncio.Future[Head | None]") -> None:
+    def _opened(self, prefix: str, position: int, runs: int, end: int, opened: "asyncio.Future[Head | None]") -> None:
         head = opened.result()
         if head is not None:
             with suppress(DamageError):  # whoever reads it is told
                 found = self._cached(prefix + keys.complement(position), head, b"")
-                self._go_ahead(prefix, found, position, room, end)
+                self._go_ahead(prefix, found, position, runs, end)
 
     async def aclose(self) -> None:
         """Let go of what was fetched for nobody yet."""

@@ -141,7 +141,9 @@ class Reader:
                     return Page(root, join(pieces, is_json=root.is_json), start, at, True, tail.closed)
                 if pieces and (at - start >= limit or pieces[-1].is_cut):
                     break
-                more = await self._pieces(stream, root, at, limit - (at - start))
+                more = await self._pieces(stream, root, at, limit - (at - start), is_first=not pieces)
+                if more[0].high == at:
+                    break
                 pieces += more
                 at = more[-1].high
         except NotABoundary as error:
@@ -165,8 +167,11 @@ class Reader:
 
     # -- chunks
 
-    async def _pieces(self, stream: Stream, root: Root, at: int, room: int) -> list[Piece]:
-        """Return what lies at a position that is before the tail: one chunk, or, where many follow, as many as fit."""
+    async def _pieces(self, stream: Stream, root: Root, at: int, room: int, *, is_first: bool) -> list[Piece]:
+        """Return what lies at a position that is before the tail: one chunk, or, where many follow, as many as fit.
+
+        An empty piece where nothing fits, but if it is the page's first.
+        """
         segment = segment_at(root.lineage, at)
         prefix = keys.chunks_of_generation(segment.path, segment.generation)
         tail = stream.tail
@@ -174,10 +179,10 @@ class Reader:
             raise ContentionError(f"{stream.path} was deleted while it was read")
         # A superset may reach beyond a fork point, and beyond the tail that this page has seen to be the tail.
         end = tail.position if segment.high is None else segment.high
-        first = await self._bodies.covering(prefix, at, is_json=root.is_json)
+        first = await self._bodies.covering(prefix, at, end, is_json=root.is_json)
         self._tails.compactor.passed(prefix, first)
         if first.chunk.count > 1 or first.size > len(first.body):
-            return [await self._piece_of_many(prefix, first, at, end, room, is_json=root.is_json)]
+            return [await self._piece_of_many(prefix, first, at, end, room, is_json=root.is_json, is_first=is_first)]
         pieces = [_cut(root, first, at, end, room)]
         reached = pieces[0].high
         if reached < first.chunk.next or reached - at >= room or reached >= end:
@@ -212,14 +217,17 @@ class Reader:
                 break
         return pieces
 
-    async def _piece_of_many(self, prefix: str, found: Cached, at: int, end: int, room: int, *, is_json: bool) -> Piece:
+    async def _piece_of_many(
+        self, prefix: str, found: Cached, at: int, end: int, room: int, *, is_json: bool, is_first: bool
+    ) -> Piece:
         """Take a piece of a chunk that is large, or of a superset, after which others are likely to follow."""
         while True:
-            piece = await self._bodies.piece(prefix, found, at, min(found.chunk.next, end), room, is_json=is_json)
+            high = min(found.chunk.next, end)
+            piece = await self._bodies.piece(prefix, found, at, high, room, is_json=is_json, is_first=is_first)
             if piece is not None:
                 self._bodies.read_ahead(prefix, found, piece.high, end)
                 return piece
-            found = await self._bodies.covering(prefix, at, is_json=is_json)
+            found = await self._bodies.covering(prefix, at, end, is_json=is_json)
 
     async def _named(self, prefix: str, low: int, high: int, average: int) -> list[Named]:
         """List the chunks whose positions are in [low, high), ascending, where `average` is their likely size."""

@@ -37,6 +37,7 @@ class Run:
         """Send the request. `end` may be beyond the object's."""
         self.key = key
         self.end = end
+        self.is_missing = False  # there is no such object
         self.opened: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
         self.touched_at = 0.0
         self.task = asyncio.create_task(self._live())
@@ -119,6 +120,7 @@ class Run:
         """Read on from where the run is; return when there is no such object. Raises StoreError, and TimeoutError."""
         arriving = await self._objects.get_parts(self.key, start=self._high, length=self.end - self._high)
         if arriving is None:
+            self.is_missing = True
             return
         if not self.opened.done():
             self.end = min(self.end, arriving.head.size)

@@ -101,7 +101,7 @@ class S3Objects:
     async def _parts(self, key: str, arriving: "StreamingBody") -> AsyncGenerator[bytes]:
         try:
             async with arriving as stream:
-                async for part in stream.content.iter_any():
+                async for part, _ in stream.content.iter_chunks():  # as they were received: not put together
                     yield part
         except Exception as error:
             raise self._told(error, "get", key, writing=False) from error

@@ -5,6 +5,8 @@ nobody needs is left out.
 """
 
 from contextlib import AsyncExitStack
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader, create_loader
+from botocore.utils import parse_timestamp
 
 from storage.opening import StoreOptions
 
@@ -62,7 +65,20 @@ class _PlainSession(aioboto3.Session):
 def _session() -> AioSession:
     session = AioSession()
     session.register_component("data_loader", _service_models(session.get_config_variable("data_path")))
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
     return session
+
+
+def _parse_time(text: Any) -> datetime:
+    """Return a time as S3 writes it: an HTTP date in a header, ISO 8601 in a listing.
+
+    The SDK's parser looks for any notation there is, which is a sixth of a small request's CPU time, and most of a long
+    listing's.
+    """
+    try:
+        return datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return parse_timestamp(text)
 
 
 @cache
