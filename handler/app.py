@@ -131,7 +131,8 @@ class StreamsApp:
             reply = reply_unacceptable(error)
         except LogError as error:
             reply = reply_error(error)
-            _log.log(logging.WARNING if reply.status == 503 else logging.ERROR, "%s %s: %s", method, path, error)
+            level = {400: logging.INFO, 503: logging.WARNING}.get(reply.status, logging.ERROR)
+            _log.log(level, "%s %s: %s", method, path, error)
         except PathTooLong:
             reply = reply_path_too_long(PATH_BYTES)
         except TooLarge:

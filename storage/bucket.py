@@ -12,11 +12,12 @@ import msgspec
 from storage.clock import Chance, Clock
 from storage.core.checking import checksum
 from storage.core.root import DamagedRoot, Root, decode_root, encode_root
-from storage.errors import AmbiguousWriteError, ContentionError, DamageError, UnavailableError
+from storage.errors import AmbiguousWriteError, ContentionError, DamageError, RefusedPathError, UnavailableError
 from storage.objects import (
     Head,
     IfAbsent,
     IfMatch,
+    KeyRefused,
     Objects,
     OutcomeUnknown,
     StoreError,
@@ -45,9 +46,11 @@ class Swapped(msgspec.Struct, frozen=True):
 
 
 async def reading(request: Awaitable[T]) -> T:
-    """Await a read of the store; its failures wrote nothing. Raises UnavailableError."""
+    """Await a read of the store; its failures wrote nothing. Raises UnavailableError, RefusedPathError."""
     try:
         return await request
+    except KeyRefused as error:
+        raise RefusedPathError(str(error)) from error
     except StoreError as error:
         raise UnavailableError(str(error)) from error
 

@@ -3,6 +3,7 @@
 LogError
 ├── ContentionError      nothing was written; try again
 ├── UnavailableError     nothing was written (or read); the store fails; try again later
+│   └── RefusedPathError nothing was written (or read); the store takes no keys of this path; use a shorter one
 ├── AmbiguousWriteError  it may have been written; read before trying again, or retry as the same producer
 └── DamageError          an object is not what this log writes; retrying does not help
 """
@@ -18,6 +19,10 @@ class ContentionError(LogError):
 
 class UnavailableError(LogError):
     """The store did not do what was asked, and certainly wrote nothing."""
+
+
+class RefusedPathError(UnavailableError):
+    """The store takes no keys as long as this path's, though others would."""
 
 
 class AmbiguousWriteError(LogError):

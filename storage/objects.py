@@ -32,6 +32,10 @@ class StoreRefused(StoreError):
     """Nothing was written (or read), and trying again will not help: credentials, a missing bucket, a key too long."""
 
 
+class KeyRefused(StoreRefused):
+    """Nothing was written (or read): the store takes no such key. A shorter one may do."""
+
+
 class OutcomeUnknown(StoreError):
     """The write may have happened, may happen later, or never: a timeout, a reset, a 5xx, a 409. Read first."""
 

@@ -24,6 +24,7 @@ from storage.objects import (
     Head,
     IfAbsent,
     IfMatch,
+    KeyRefused,
     Object,
     OutcomeUnknown,
     StoreRefused,
@@ -128,7 +129,7 @@ class S3Objects:
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> str | None:
         if len(self._prefix) + len(key) > LONGEST_KEY_BYTES:
-            raise StoreRefused(f"{self.name}: put of {key!r}: {WHAT_TO_DO['KeyTooLongError']}")
+            raise KeyRefused(f"{self.name}: put of {key!r}: {WHAT_TO_DO['KeyTooLongError']}")
         asked: dict[str, Any] = {}
         match condition:
             case IfAbsent():

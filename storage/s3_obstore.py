@@ -31,6 +31,7 @@ from storage.objects import (
     Head,
     IfAbsent,
     IfMatch,
+    KeyRefused,
     Object,
     OutcomeUnknown,
     StoreRefused,
@@ -165,7 +166,7 @@ class ObstoreObjects:
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> str | None:
         if len(self._prefix) + len(key) > LONGEST_KEY_BYTES:
-            raise StoreRefused(f"{self.name}: put of {key!r}: {WHAT_TO_DO['KeyTooLongError']}")
+            raise KeyRefused(f"{self.name}: put of {key!r}: {WHAT_TO_DO['KeyTooLongError']}")
         mode: PutMode
         match condition:
             case IfAbsent():

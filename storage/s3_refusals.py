@@ -2,7 +2,7 @@
 
 import random
 
-from storage.objects import OutcomeUnknown, StoreError, StoreRefused, StoreUnavailable
+from storage.objects import KeyRefused, OutcomeUnknown, StoreError, StoreRefused, StoreUnavailable
 
 READ_ATTEMPTS = 3  # reads are tried again where that may help, since nothing but time is lost by it
 FIRST_PAUSE_SECONDS = 0.05  # before a read's second attempt; doubles, with jitter
@@ -26,6 +26,7 @@ WHAT_TO_DO = {
     "MetadataTooLarge": "the metadata is too large for the store",
     "EntityTooLarge": "the object is too large for the store",
 }
+KEY_CODES = {"KeyTooLongError", "XMinioInvalidObjectName"}
 WHAT_TO_DO_BY_STATUS = {  # where there is no code: a HEAD has no body
     301: WHAT_TO_DO["PermanentRedirect"],
     403: WHAT_TO_DO["AccessDenied"],
@@ -43,7 +44,8 @@ def refusal(where: str, status: int, code: str, said: str, *, writing: bool) -> 
     if status == 429:
         return StoreUnavailable(f"{where}: {said}")
     advice = WHAT_TO_DO.get(code) or WHAT_TO_DO_BY_STATUS.get(status)
-    return StoreRefused(f"{where}: {advice} ({said})" if advice else f"{where}: {said}")
+    kind = KeyRefused if code in KEY_CODES else StoreRefused
+    return kind(f"{where}: {advice} ({said})" if advice else f"{where}: {said}")
 
 
 def pause_before(attempt: int) -> float:

@@ -26,8 +26,8 @@ from storage.objects import (
     Head,
     IfAbsent,
     IfMatch,
+    KeyRefused,
     Object,
-    StoreRefused,
     StoreUnavailable,
     arrived,
 )
@@ -136,7 +136,7 @@ class SqliteObjects:
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> str | None:
         if len(key) > LONGEST_KEY_BYTES:
-            raise StoreRefused(f"{self.name}: put of {key!r}: a key may have {LONGEST_KEY_BYTES} bytes at most")
+            raise KeyRefused(f"{self.name}: put of {key!r}: a key may have {LONGEST_KEY_BYTES} bytes at most")
         etag: str | None = None
         match condition:
             case IfAbsent():

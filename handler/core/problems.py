@@ -11,7 +11,7 @@ import msgspec
 from handler.core import names
 from handler.core.caching import NO_STORE
 from handler.core.fields import Unacceptable
-from storage.errors import AmbiguousWriteError, ContentionError, LogError, UnavailableError
+from storage.errors import AmbiguousWriteError, ContentionError, LogError, RefusedPathError, UnavailableError
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -78,6 +78,12 @@ def reply_error(error: LogError) -> Reply:
     if isinstance(error, ContentionError):
         sentence = "Other writers were faster; nothing was written, and trying again will help."
         return reply_problem(503, "contention", sentence, "", retry)
+    if isinstance(error, RefusedPathError):
+        sentence = (
+            "The path is longer than this server's store takes; accepted is a shorter one (by MinIO 255 bytes, "
+            "with all but letters, digits and -._~ escaped)."
+        )
+        return reply_problem(400, "path-too-long", sentence, "path")
     if isinstance(error, UnavailableError):
         sentence = "The store does not answer as it should; nothing was written. Try again later."
         return reply_problem(503, "store-unavailable", sentence, "", retry)

@@ -41,7 +41,14 @@ from storage.core.lineage import Lineage, Segment
 from storage.core.offset import Offset, Sentinel
 from storage.core.producers import Claim, EpochNotAtZero, SequenceGap, StaleEpoch
 from storage.core.root import Config, Root, State
-from storage.errors import AmbiguousWriteError, ContentionError, DamageError, LogError, UnavailableError
+from storage.errors import (
+    AmbiguousWriteError,
+    ContentionError,
+    DamageError,
+    LogError,
+    RefusedPathError,
+    UnavailableError,
+)
 from storage.log import (
     Created,
     CreationOutcome,
@@ -390,6 +397,7 @@ def test_a_read_without_a_page_says_why(
     [
         (ContentionError("x"), 503, "contention", "nothing was written"),
         (UnavailableError("x"), 503, "store-unavailable", "nothing was written"),
+        (RefusedPathError("x"), 400, "path-too-long", "accepted is a shorter one"),
         (AmbiguousWriteError("x"), 503, "outcome-unknown", "may have happened"),
         (DamageError("secret/key"), 500, "damaged", "damaged"),
     ],

@@ -296,6 +296,21 @@ async def test_a_server_that_keeps_no_house_does_not_try_its_store(moto: S3Serve
             assert (await client.get("/a")).status_code == 503
 
 
+async def test_a_path_that_the_store_has_no_name_for_is_the_clients_mistake(minio: S3Server, minio_bucket: str) -> None:
+    """MinIO keeps objects in files, whose names have 255 bytes at most; S3 does not."""
+    with server(minio_bucket, "--endpoint-url", minio.endpoint_url) as process:
+        async with client_of(process) as client:
+            for method in ("PUT", "POST", "GET", "HEAD", "DELETE"):
+                content = b"x" if method == "POST" else None
+                answer = await client.request(
+                    method, "/" + "a" * 256, content=content, headers={"Content-Type": "text/plain"}
+                )
+                assert answer.status_code == 400, method
+                if method != "HEAD":
+                    assert (answer.json()["code"], answer.json()["field"]) == ("path-too-long", "path")
+            assert (await client.put("/" + "a" * 255)).status_code == 201
+
+
 async def test_a_store_that_lets_two_writers_win_is_refused_by_name() -> None:
     store = IgnoresIfNoneMatch(await open_objects("memory:"))
     with pytest.raises(CannotStart, match="this store is unfit: stand-in: does not keep If-None-Match"):
