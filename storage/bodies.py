@@ -168,7 +168,7 @@ class Bodies:
         parts = [found.body[low:high]] if low < len(found.body) else []
         at = low + sum(map(len, parts))
         while at < high:
-            run = self._runs.at(key, at)
+            run = await self._run_at(key, at, found)
             end = high if run is None else min(high, run.end)
             taken = None if run is None else await run.take(at, end)
             if taken is None:
@@ -181,6 +181,18 @@ class Bodies:
             parts += taken
             at = end
         return parts
+
+    async def _run_at(self, key: str, at: int, found: Cached) -> Run | None:
+        run = self._runs.at(key, at)
+        if run is None:
+            return None
+        head = await asyncio.shield(run.opened)
+        if head is None:
+            return None
+        if head.size < found.size:
+            self._runs.forget(key)  # it is of the chunk that became this superset, and ends with a bracket of its own
+            return None
+        return run
 
     def _forget(self, key: str) -> None:
         self._cache.drop(key)
@@ -247,7 +259,9 @@ class Bodies:
                 run.opened.add_done_callback(partial(self._opened, prefix, position, runs, end))
             return None
         head = run.opened.result() if run.opened.done() else None
-        return None if head is None else self._cached(key, head, b"")
+        with suppress(DamageError):  # whoever reads it is told
+            return None if head is None else self._cached(key, head, b"")
+        return None
 
     def _opened(self, prefix: str, position: int, runs: int, end: int, opened: "asyncio.Future[Head | None]") -> None:
         head = opened.result()

@@ -167,7 +167,7 @@ class Bucket:
             except StoreError as error:
                 failure = error
                 await self.pause(attempt)
-        raise UnavailableError(str(failure))
+        raise _failed(key, False, failure)
 
     async def remove(self, key: str) -> None:
         """Delete an object and know that it is gone. Raises UnavailableError."""
@@ -181,10 +181,12 @@ class Bucket:
             except StoreError as error:
                 failure = error
                 await self.pause(attempt)
-        raise UnavailableError(str(failure))
+        raise _failed(key, False, failure)
 
 
 def _failed(key: str, unknown: bool, failure: Exception | None) -> AmbiguousWriteError | UnavailableError:
     if unknown:
         return AmbiguousWriteError(f"the write of {key} was not confirmed: {failure}")
+    if isinstance(failure, KeyRefused):
+        return RefusedPathError(str(failure))
     return UnavailableError(str(failure))

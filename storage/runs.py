@@ -13,9 +13,8 @@ import msgspec
 
 from storage.objects import Head, Objects, StoreError, StoreUnavailable
 
-MOST = 8  # runs at once, for all readers of a process
+MOST = 8  # runs at once, for all readers of a process; who comes when there are as many asks for pages instead
 IDLE_SECONDS = 10.0  # after which a run that nobody takes from ends
-IN_USE_SECONDS = 1.0  # in which it is not given up for another one either
 ATTEMPTS = 3  # to go on where a connection broke
 
 
@@ -45,6 +44,7 @@ class Run:
         self._objects = objects
         self._settings = settings
         self._parts: deque[bytes] = deque()
+        self._etag = ""
         self._low = start  # what is here begins there
         self._high = start  # and ends here
         self._asked_to = start
@@ -53,14 +53,14 @@ class Run:
         self._touch()
 
     def has(self, offset: int) -> bool:
-        """Return whether a byte is here, or is to come."""
-        return self._low <= offset < self.end and not self.task.done()
+        """Return whether a byte is here, or is to come soon."""
+        soon = max(self._high, self._asked_to) + self._settings.ahead_bytes
+        return self._low <= offset < min(self.end, soon) and not self.task.done()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether hardly anybody would miss it."""
-        is_spent = self._asked_to >= self.end
-        return not self._takers and (is_spent or asyncio.get_running_loop().time() - self.touched_at > IN_USE_SECONDS)
+    def is_spent(self) -> bool:
+        """Whether all of it was taken."""
+        return self._asked_to >= self.end and not self._takers
 
     async def take(self, low: int, high: int) -> list[bytes] | None:
         """Return the bytes from `low` to `high`, which is not beyond the end, when they are here.
@@ -123,9 +123,12 @@ class Run:
             self.is_missing = True
             return
         if not self.opened.done():
+            self._etag = arriving.head.etag
             self.end = min(self.end, arriving.head.size)
             self.opened.set_result(arriving.head)
         async with aclosing(arriving.parts) as parts:
+            if arriving.head.etag != self._etag:
+                return  # another version stands there now: what is here is not continued with it
             async for part in parts:
                 self._parts.append(part)
                 self._high += len(part)
@@ -159,6 +162,7 @@ class Runs:
         self._objects = objects
         self._settings = settings
         self._runs: list[Run] = []
+        self._is_closed = False
 
     def at(self, key: str, offset: int) -> Run | None:
         """Return a run that has a byte of an object, or will have it."""
@@ -169,11 +173,13 @@ class Runs:
 
     def send(self, key: str, start: int, size: int | None = None) -> Run | None:
         """Begin a run of an object, whose size may be unknown; None where there are too many already."""
+        if self._is_closed:
+            return None
         if len(self._runs) >= MOST:
-            idle = [run for run in self._runs if run.is_idle]
-            if not idle:
+            spent = [run for run in self._runs if run.is_spent]
+            if not spent:
                 return None
-            self._end(min(idle, key=lambda run: run.touched_at))
+            self._end(min(spent, key=lambda run: run.touched_at))
         end = start + self._settings.run_bytes
         run = Run(self._objects, key, start, end if size is None else min(end, size), self._settings)
         self._runs.append(run)
@@ -194,7 +200,8 @@ class Runs:
             self._runs.remove(run)
 
     async def aclose(self) -> None:
-        """End all runs."""
+        """End all runs, and begin no more."""
+        self._is_closed = True
         runs = list(self._runs)
         for run in runs:
             self._end(run)

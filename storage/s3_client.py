@@ -19,6 +19,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.utils import parse_timestamp
 
 from storage.opening import StoreOptions
+from storage.runs import MOST
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -105,7 +106,8 @@ def _config(options: StoreOptions) -> AioConfig:
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,
-        max_pool_connections=options.pool_size,
+        # Those of runs rest between two pages: nobody else waits for one of them.
+        max_pool_connections=options.pool_size + MOST,
         # Trailers with checksums are refused by some stores, and a body's hash is in its ETag.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -8,7 +8,7 @@ Fast: whatever arrived while a sync was under way goes into the next transaction
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self, assert_never
@@ -29,7 +29,6 @@ from storage.objects import (
     KeyRefused,
     Object,
     StoreUnavailable,
-    arrived,
 )
 from storage.sqlite_file import BUSY_SECONDS, open_file, open_memory
 from storage.sqlite_lanes import (
@@ -49,6 +48,7 @@ from storage.sqlite_lanes import (
 )
 
 _TO_THE_END = 2**31 - 1  # bytes: more than SQLite lets a body have
+PART_BYTES = 1024 * 1024  # of what is handed on while it is read: each costs a hand-over between threads
 READERS = 2  # a second one, so that a short read need not wait behind a long one
 
 _HEAD = "SELECT etag, length(body), modified_ms, content_type, metadata FROM objects WHERE key = ?"
@@ -118,7 +118,22 @@ class SqliteObjects:
         return None if job.row is None else Object(body=job.row[5], head=_head(job.row))
 
     async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
-        return arrived(await self.get(key, start=start, length=length))
+        found = await self.get(key, start=start, length=PART_BYTES if length is None else min(length, PART_BYTES))
+        if found is None:
+            return None
+        end = found.head.size if length is None else min(found.head.size, start + length)
+        return Arriving(found.head, self._parts(key, found, start, end))
+
+    async def _parts(self, key: str, found: Object, at: int, end: int) -> AsyncGenerator[bytes]:
+        part: Object | None = found
+        while True:
+            if part is None or part.head.etag != found.head.etag:
+                raise StoreUnavailable(f"{self.name}: get of {key!r}: it was replaced while it was read")
+            yield part.body
+            at += len(part.body)
+            if at >= end:
+                return
+            part = await self.get(key, start=at, length=min(PART_BYTES, end - at))
 
     async def head(self, key: str) -> Head | None:
         job = Job("head", key, _HEAD, (key,))

@@ -1,8 +1,9 @@
 """What compaction costs, what it leaves, and that nobody waits for it. Requests are counted exactly."""
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from storage.core.compaction import Grouping, Link, Trail, link_of, merge
 from storage.core.producers import Claim
 from storage.core.root import Config
 from storage.creation import Created, Creation
+from storage.errors import DamageError
 from storage.forks import Fork
 from storage.log import Append, Log, LogSettings, Offset, Page, Sentinel
-from storage.objects import IfAbsent, IfMatch, Object, StoreRefused
+from storage.objects import Always, IfAbsent, IfMatch, Object, StoreRefused
+from storage.sqlite import SqliteObjects
 from tests.log.schedules import InOrder
 from tests.log.world import Process, World
 
@@ -49,6 +52,13 @@ class Bench:
             for key, found in self.world.bucket.objects.items()
             if key.startswith("chunk/") and "count" in found.head.metadata
         )
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[SqliteObjects]:
+    objects = await SqliteObjects.open_memory()
+    yield objects
+    await objects.aclose()
 
 
 async def append_many(log: Log, count: int, path: str = "s", size: int = 10) -> None:
@@ -330,6 +340,59 @@ def test_any_process_reads_a_page_of_a_long_json_history_without_what_is_before_
         assert len(pages) <= 4
 
     bench.run(main)
+
+
+async def test_a_chunk_on_its_way_is_not_taken_for_the_superset_that_it_became(memory: SqliteObjects) -> None:
+    """It ends with a bracket where the superset goes on."""
+    settings = LogSettings(
+        page_bytes=4000, block_bytes=2000, ahead_bytes=10**6, grouping=Grouping(chunks=4, groups=2), probe_seconds=10
+    )
+    writer, reader, other = (Log(memory, settings) for _ in range(3))
+    await writer.create("s", Creation(Config("application/json")))
+
+    async def append(count: int) -> None:
+        batch = b",".join(b'{"n":%d,"text":"%s"}' % (n, b"x" * 80) for n in range(count))
+        await writer.append("s", Append(batch, media_type="application/json"))
+
+    for count in (100, 3, 3):
+        await append(count)
+    page = await reader.read("s", Sentinel.START)
+    assert isinstance(page, Page)
+    await asyncio.sleep(0)  # what is left of the first chunk is on its way
+    await append(3)
+    await writer.settle()
+    ended = await other.read("s", Sentinel.START, limit=5500)
+    assert isinstance(ended, Page)
+    inside = Offset(page.root.generation, ended.end)
+    pages = [await log.read("s", inside, limit=20_000) for log in (reader, other)]
+    assert [json.loads(page.body)[-1]["n"] for page in pages if isinstance(page, Page)] == [2, 2]
+    assert len({page.body for page in pages if isinstance(page, Page)}) == 1
+    for log in (writer, reader, other):
+        await log.aclose()
+
+
+async def test_what_is_damaged_far_ahead_is_no_reason_not_to_read_what_is_here(memory: SqliteObjects) -> None:
+    settings = LogSettings(
+        page_bytes=1000, block_bytes=500, run_bytes=3000, grouping=Grouping(chunks=4, groups=1000, superset_bytes=5000)
+    )
+    writer, reader = Log(memory, settings), Log(memory, settings)
+    await writer.create("s", Creation(Config(TEXT)))
+    for _ in range(13):
+        await writer.append("s", Append(b"x" * 2000, media_type=TEXT))
+        await writer.settle()
+    supersets = [entry for entry in await memory.list("chunk/s/") if entry.size == 8000]
+    damaged = await memory.get(supersets[-2].key)
+    assert damaged is not None
+    await memory.put(supersets[-2].key, damaged.body, Always(), content_type=TEXT, metadata={"next": "junk"})
+    page = await reader.read("s", Sentinel.START)
+    while isinstance(page, Page) and page.end < 8000:
+        await asyncio.sleep(0.01)  # what is ahead arrives
+        page = await reader.read("s", Offset(page.root.generation, page.end))
+    assert isinstance(page, Page)
+    with pytest.raises(DamageError):
+        await reader.read("s", Offset(page.root.generation, page.end))
+    for log in (writer, reader):
+        await log.aclose()
 
 
 def test_groups_that_follow_each_other_without_a_gap_are_merged_and_others_are_not() -> None:

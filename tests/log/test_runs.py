@@ -111,11 +111,19 @@ async def test_it_ends_where_the_object_ends() -> None:
 async def test_what_lies_far_behind_a_reader_is_let_go_of() -> None:
     async with running(Dripping()) as runs:
         run = send(runs)
-        for low in (50, 60):
+        for low in (30, 40, 60):
             assert await taken(run, low, low + 10) == BODY[low : low + 10]
         assert runs.at("key", 40) is run
         assert runs.at("key", 39) is None
         assert await run.take(39, 50) is None
+
+
+async def test_what_is_far_ahead_is_not_waited_for() -> None:
+    async with running(Dripping()) as runs:
+        run = send(runs)
+        await settled()
+        assert runs.at("key", 79) is run
+        assert runs.at("key", 80) is None
 
 
 async def test_nothing_is_let_go_of_that_somebody_waits_for() -> None:
@@ -171,18 +179,37 @@ async def test_it_ends_when_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> Non
         assert runs.at("key", 0) is None
 
 
-async def test_there_are_only_so_many_and_those_in_use_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_there_are_only_so_many_and_those_that_somebody_may_read_on_stay() -> None:
     async with running(Dripping()) as runs:
         all_ = [send(runs) for _ in range(MOST)]
         assert runs.send("key", 0) is None
-        await taken(all_[3], 0, 100)  # to its end: whoever wants it again may ask anew
+        await taken(all_[3], 0, 70)
+        assert runs.send("key", 0) is None
+        await taken(all_[3], 70, 100)  # to its end: whoever wants it again may ask anew
         assert runs.send("key", 0) is not None
         await settled()
         assert [run.task.done() for run in all_] == [n == 3 for n in range(MOST)]
-        monkeypatch.setattr(module, "IN_USE_SECONDS", -1.0)
-        assert runs.send("key", 0) is not None
-        await settled()
-        assert sum(run.task.done() for run in all_) == 2
+
+
+async def test_once_closed_none_is_begun() -> None:
+    async with running(Dripping()) as runs:
+        run = send(runs)
+        run.opened.add_done_callback(lambda _: runs.send("key", 100))
+        await runs.aclose()
+        assert runs.at("key", 100) is None
+
+
+async def test_another_version_is_no_continuation() -> None:
+    class Replaced(Dripping):
+        async def get_parts(self, key: str, *, start: int = 0, length: int | None = None) -> Arriving | None:
+            arriving = await super().get_parts(key, start=start, length=length)
+            assert arriving is not None
+            return arriving if len(self.asked) == 1 else Arriving(Head("f", 300, 0, "", {}), arriving.parts)
+
+    async with running(Replaced(breaks_at=(30,))) as runs:
+        run = send(runs)
+        assert await taken(run, 0, 100) is None
+        assert runs.at("key", 0) is None
 
 
 async def test_what_is_forgotten_is_not_found_again() -> None:

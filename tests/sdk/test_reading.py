@@ -84,24 +84,27 @@ def test_what_was_asked_for_ahead_and_failed_is_asked_for_again() -> None:
     assert (len(driver.ahead), len(driver.pauses)) == (1, 2)
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.0, b"012345"), (60.0, b"0123456789")])
-def test_a_page_asked_for_long_before_it_is_wanted_is_not_believed_to_be_the_last(
-    seconds: float, expected: bytes
-) -> None:
-    """The caller was at the page before it for a minute, and the stream grew meanwhile."""
+def test_what_was_appended_while_a_page_was_handed_out_is_read_too() -> None:
+    """The page after it was asked for before that, and says to be the last."""
     stream = SimulatedStream([b"%d" % number for number in range(6)])
     driver = Driver(stream.answer, no_sse)
     reading = make_reading(driver, False)
 
     def work(batches: list[Batch]) -> bool:
         if len(batches) == 1:
-            driver.seconds += seconds
-            stream.units += [b"6", b"7", b"8", b"9"]
+            stream.units += [b"6", b"7"]
         return batches[-1].up_to_date
 
     batches = driver.run(reading.flow(Position()), until=work)
-    assert b"".join(batch.data for batch in batches) == expected
-    assert batches[-1].up_to_date
+    assert b"".join(batch.data for batch in batches) == b"01234567"
+
+
+def test_the_last_page_of_a_closed_stream_is_asked_for_once() -> None:
+    stream = SimulatedStream([b"%d" % number for number in range(6)], closed=True)
+    driver = Driver(stream.answer, no_sse)
+    batches = driver.run(make_reading(driver, False).flow(Position()), until=lambda batches: batches[-1].closed)
+    assert b"".join(batch.data for batch in batches) == b"012345"
+    assert len(driver.requests) == 2
 
 
 @pytest.mark.parametrize("live", LIVE_MODES)

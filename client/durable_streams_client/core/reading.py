@@ -49,9 +49,6 @@ MAX_SHORT_CONNECTIONS = 3
 # A server speaks at once on SSE, even if only to say that there is nothing new. Silence this long: a proxy is
 # collecting.
 SSE_FIRST_SILENCE_SECONDS = 10.0
-# A page asked for ahead that says to be the last is believed for so long: the caller may have been at the one before it
-# for hours.
-AHEAD_SECONDS = 5.0
 # A long-poll answered with nothing sooner than this was not held: pause before the next, or it becomes a busy loop.
 SHORT_POLL_SECONDS = 0.1
 
@@ -84,7 +81,7 @@ class Reading:
     content_type: str = field(init=False, default="")
     stale_answers: int = field(init=False, default=0)
     chunks_url: str = field(init=False, default="")
-    asked_ahead_at: float | None = field(init=False, default=None)
+    asked_ahead: bool = field(init=False, default=False)
 
     def flow(self, position: Position) -> Flow[None]:
         """Read from a position to the tail, then follow if asked to, handing on a Batch for every delivery.
@@ -93,7 +90,7 @@ class Reading:
         """
         self.offset, self.skip = position.offset, position.skip
         self.up_to_date = self.closed = False
-        self.asked_ahead_at = None
+        self.asked_ahead = False
         try:
             yield from self._read()
         except MalformedReply as error:
@@ -127,9 +124,9 @@ class Reading:
                 page = yield from self._ask(None, direct=direct)
             # A cache may hold an old page that says it is the last: only the origin's word ends a read. Its word is
             # asked for once more here, from where the page ended, even where a detour led to the origin already.
-            is_fresh = self.asked_ahead_at is None or self.clock() - self.asked_ahead_at < AHEAD_SECONDS
-            believe = page.closed or (is_fresh and (direct or self.cdn is None))
-            self.asked_ahead_at = None
+            # So it is after a page that was asked for while the caller was at the one before: he may have appended.
+            believe = page.closed or (not self.asked_ahead and (direct or self.cdn is None))
+            self.asked_ahead = False
             yield from self._hand_on(page, believe=believe, reads_on=not page.up_to_date)
             if page.up_to_date and believe:
                 return
@@ -178,7 +175,7 @@ class Reading:
     def _ask_ahead(self) -> Flow[None]:
         """Ask for the page at `offset` already, while the caller is at the one before it."""
         if self.stale_answers < MAX_STALE_ANSWERS:  # else every request is another one
-            self.asked_ahead_at = self.clock()
+            self.asked_ahead = True
             yield Ahead(self._compose_chunk() if self.chunks_url else self._compose(None))
 
     def _compose(self, live: str | None, *, direct: bool = False, detour: bool = False) -> Request:

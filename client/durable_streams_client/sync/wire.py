@@ -105,8 +105,13 @@ class Wire:
     def _begin_ahead(self, request: Request) -> None:
         if self._deadline.passed():
             return
-        built, total_seconds = self._build(request)  # here: it may call functions of the caller's
         answer: Future[Reply | Lost] = Future()
+        self._ahead = request, answer
+        try:
+            built, total_seconds = self._build(request)  # here: it may call functions of the caller's
+        except Exception as error:
+            answer.set_exception(error)  # what was brought already is handed out first
+            return
 
         def carry_out() -> None:
             try:
@@ -114,8 +119,10 @@ class Wire:
             except BaseException as error:
                 answer.set_exception(error)
 
-        Thread(target=carry_out, name="durable-streams-ahead", daemon=True).start()
-        self._ahead = request, answer
+        try:
+            Thread(target=carry_out, name="durable-streams-ahead", daemon=True).start()
+        except RuntimeError:  # there are too many, or the interpreter is about to end
+            self._ahead = None
 
     def _answer(self, request: Request) -> Reply | Lost:
         ahead, self._ahead = self._ahead, None
