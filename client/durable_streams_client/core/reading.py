@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from durable_streams_client.core import names
 from durable_streams_client.core.backoff import plan_delay_seconds
-from durable_streams_client.core.batch import Batch, drop_prefix, is_json, is_text, join_deliveries
+from durable_streams_client.core.batch import Batch, drop_prefix, is_json, is_text
 from durable_streams_client.core.cdn import Cdn
 from durable_streams_client.core.exchange import (
     RETRIED,
@@ -35,7 +35,7 @@ from durable_streams_client.core.exchange import (
 )
 from durable_streams_client.core.progress import Progress, is_cursor_stale, judge_progress
 from durable_streams_client.core.replies import Page, error_of, parse_page
-from durable_streams_client.core.sse import Decoder, decode_data, parse_control
+from durable_streams_client.core.sse import PageDecoder
 from durable_streams_client.errors import DurableStreamError, MalformedReply, RetryLater, StaleCache, TimedOut
 from durable_streams_client.models import Live, Position
 
@@ -284,14 +284,7 @@ class Reading:
         while not self.closed:
             request = self._compose(names.LIVE_SSE, detour=failures > 0 and self.stale_answers > 0)
             if not proven:
-                request = Request(
-                    "GET",
-                    request.url,
-                    request.headers,
-                    request.params,
-                    live=True,
-                    silence_seconds=SSE_FIRST_SILENCE_SECONDS,
-                )
+                request = replace(request, silence_seconds=SSE_FIRST_SILENCE_SECONDS)
             opened_at, offset_before = self.clock(), self.offset
             outcome = yield Open(request)
             if isinstance(outcome, Opened):
@@ -333,37 +326,20 @@ class Reading:
             if self.live is True:
                 raise _SseUnusableError
             raise MalformedReply("the answer to a live=sse read is no event stream", url=request.url, status=200)
-        encoded = opened.headers.get(names.STREAM_SSE_DATA_ENCODING.lower(), "").strip().lower() == names.SSE_BASE64
-        decoder, deliveries, events, json = Decoder(), list[bytes](), 0, is_json(self.content_type)
+        decoder = PageDecoder(opened.headers, json=is_json(self.content_type))
         while True:
             piece = yield Receive()
             if isinstance(piece, Lost):
                 yield Hangup()
-                return events, judge_failure(request, piece)
+                return decoder.events, judge_failure(request, piece)
             if not piece:
-                return events, None
-            for event in decoder.feed(piece):
-                events += 1
-                if event.kind == names.EVENT_DATA:
-                    deliveries.append(decode_data(event, encoded=encoded))
-                elif event.kind == names.EVENT_CONTROL:
-                    control = parse_control(event)
-                    data = join_deliveries(deliveries, json=json)
-                    deliveries = []
-                    if judge_progress(self.offset, control.next_offset, has_data=bool(data)) is Progress.STALE:
-                        yield Hangup()
-                        yield from self._distrust(request, self.stale_answers)
-                        return 0, StaleCache("a cache replays old events", url=request.url, offset=self.offset)
-                    page = Page(
-                        data,
-                        control.next_offset,
-                        control.cursor,
-                        control.up_to_date,
-                        control.closed,
-                        200,
-                        opened.headers,
-                    )
-                    yield from self._hand_on(page)
-                    if self.closed:
-                        yield Hangup()
-                        return events, None
+                return decoder.events, None
+            for page in decoder.feed(piece):
+                if judge_progress(self.offset, page.next_offset, has_data=bool(page.data)) is Progress.STALE:
+                    yield Hangup()
+                    yield from self._distrust(request, self.stale_answers)
+                    return 0, StaleCache("a cache replays old events", url=request.url, offset=self.offset)
+                yield from self._hand_on(page)
+                if self.closed:
+                    yield Hangup()
+                    return decoder.events, None

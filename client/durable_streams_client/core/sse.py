@@ -7,9 +7,12 @@ arrived, so what a broken connection cut off is never seen.
 import base64
 import binascii
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from durable_streams_client.core import names
+from durable_streams_client.core.batch import join_deliveries
+from durable_streams_client.core.replies import Page
 from durable_streams_client.errors import MalformedReply
 
 
@@ -88,6 +91,40 @@ class Decoder:
         self._kind = b""
         self._data = []
         return event
+
+
+class PageDecoder:
+    """Turn what one connection brings into pages: data events, and the control event after them.
+
+    `headers` are the response's, names in lower case; `events` counts all that were complete.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, json: bool) -> None:
+        self.events = 0
+        self._headers = headers
+        self._json = json
+        self._encoded = headers.get(names.STREAM_SSE_DATA_ENCODING.lower(), "").strip().lower() == names.SSE_BASE64
+        self._decoder = Decoder()
+        self._deliveries: list[bytes] = []
+
+    def feed(self, piece: bytes) -> Iterator[Page]:
+        """Return the pages that these bytes complete. Raise MalformedReply."""
+        for event in self._decoder.feed(piece):
+            self.events += 1
+            if event.kind == names.EVENT_DATA:
+                self._deliveries.append(decode_data(event, encoded=self._encoded))
+            elif event.kind == names.EVENT_CONTROL:
+                control = parse_control(event)
+                deliveries, self._deliveries = self._deliveries, []
+                yield Page(
+                    join_deliveries(deliveries, json=self._json),
+                    control.next_offset,
+                    control.cursor,
+                    control.up_to_date,
+                    control.closed,
+                    200,
+                    self._headers,
+                )
 
 
 def decode_data(event: Event, *, encoded: bool) -> bytes:
