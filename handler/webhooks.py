@@ -2,14 +2,16 @@
 
 Whether an address is allowed is judged where the socket is made, so it is the address that is connected to: no name
 that resolves otherwise the second time, no redirect and no odd notation comes around it.
+
+The HTTP library is loaded by the first delivery: few processes make one, and a function's start would pay for it.
 """
 
 import errno
 import socket
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-import aiohttp
 import msgspec
 
 from handler.core import names
@@ -21,6 +23,9 @@ from storage.core.lease import Credential
 from storage.errors import LogError
 from storage.keyring import Keyring
 from storage.subscriptions.courier import Arrived, Delivery, Refused
+
+if TYPE_CHECKING:
+    import aiohttp
 
 REDIRECTS = 3
 ANSWER_BYTES = 64 * 1024  # of an answer: it says `{"done": true}` or nothing of interest
@@ -46,6 +51,8 @@ class Webhooks:
 
     async def deliver(self, delivery: Delivery) -> Arrived | Refused:
         """Sign and send one notification; follow redirects that keep it a POST."""
+        import aiohttp
+
         subscription = delivery.subscription
         url = subscription.config.webhook_url
         assert url is not None
@@ -63,7 +70,7 @@ class Webhooks:
             SIGNATURE_HEADER: sign_webhook(key.seed, body, now_ms // 1000),
         }
         try:
-            return await self._send(url, headers, body, aiohttp.ClientTimeout(total=delivery.seconds))
+            return await self._send(url, headers, body, delivery.seconds)
         except UrlRejected as error:
             return Refused(f"{url} is not sent to: {error}")
         except TimeoutError:
@@ -71,10 +78,10 @@ class Webhooks:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Refused(f"{url} could not be reached: {error}")
 
-    async def _send(
-        self, url: str, headers: _Headers, body: bytes, timeout: aiohttp.ClientTimeout
-    ) -> Arrived | Refused:
-        deadline = time.monotonic() + (timeout.total or 0.0)
+    async def _send(self, url: str, headers: _Headers, body: bytes, seconds: float) -> Arrived | Refused:
+        import aiohttp
+
+        deadline = time.monotonic() + seconds
         for _ in range(1 + REDIRECTS):
             reach = judge_url(url, allow_loopback=self._allow_loopback)
             left = aiohttp.ClientTimeout(total=max(0.05, deadline - time.monotonic()))
@@ -90,12 +97,14 @@ class Webhooks:
                 return Arrived(_is_done(await _read(response.content)))
         return Refused(f"{url} redirects more than {REDIRECTS} times")
 
-    def _session(self, reach: Reach) -> aiohttp.ClientSession:
+    def _session(self, reach: Reach) -> "aiohttp.ClientSession":
         """Return the session for URLs of this reach: a connection that one may have is not lent to the other."""
+        import aiohttp
+
         session = self._sessions.get(reach)
         if session is None:
 
-            def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+            def open_socket(address: "aiohttp.AddrInfoType") -> socket.socket:
                 family, kind, protocol, _, place = address
                 if not may_connect(reach, str(place[0])):
                     raise OSError(errno.EACCES, f"{place[0]} is no address that webhooks are sent to")
@@ -115,7 +124,7 @@ class Webhooks:
             await session.close()
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
+async def _read(content: "aiohttp.StreamReader") -> bytes:
     """Return the answer's body; nothing of one that is too long to be an answer."""
     body = b""
     while len(body) <= ANSWER_BYTES:

@@ -5,6 +5,7 @@ tries reads again here. What obstore does its own way, and what is done about it
 
 * It tells statuses and codes in the text of its errors only, and calls a 409 "already exists", which it is not.
 * A prefix matches whole segments, so the rest of one is filtered here; a page is of 1,000 keys, whatever the limit.
+* Its threads wake the loop and are in Python for a moment longer, which must not be the process's last: native_threads.
 * It has its own idea of where credentials come from, without profiles or a sandbox that was restored from a snapshot.
 """
 
