@@ -6,9 +6,9 @@
 The stream is written once as the objects that compaction leaves (made by the compactor's own functions, one message of
 a hundred bytes a chunk). Then the same bytes are fetched by the S3 driver alone, one whole object after the other, and
 from a server that has the same driver by an HTTP client, one page after the other, the next one asked for while one
-arrives. Store, server and client share the
-machine, so only the ratio of one run counts. Both ways take turns at being first, and both have fetched another stream
-before: nothing of the history is cached anywhere, but connections and the SDK are warm.
+arrives. Store, server and client share the machine, so only the ratio of one run counts. Both ways take turns at being
+first, and both have fetched another stream before: nothing of the history is cached anywhere, but connections and the
+SDK are warm.
 """
 
 import argparse
@@ -41,9 +41,8 @@ from tests.install_minio import find_minio
 BYTES = "application/octet-stream"
 JSON = "application/json"
 MESSAGE = b"m" * 99 + b"\n"
-JSON_MESSAGE = b'{"kind":"order","tags":["a","b"],"at":1764028800,"text":"%s"}' % (
-    b"t" * 40
-)  # its comma makes it a hundred
+# Its comma makes it a hundred.
+JSON_MESSAGE = b'{"kind":"order","tags":["a","b"],"at":1764028800,"text":"%s"}' % (b"t" * 40)
 
 
 async def make(objects: Objects, path: str, messages: int, kind: str) -> list[tuple[str, int]]:

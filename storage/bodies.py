@@ -69,8 +69,9 @@ class Bodies:
             return known
         settings = self._bucket.settings
         key = prefix + keys.complement(at)
-        if settings.runs_ahead and end - at > settings.block_bytes and self._cache.get(key) is None:
-            self._runs.at(key, 0) or self._runs.send(key, 0)  # history: what is there may be large
+        is_known = self._cache.get(key) is not None or self._runs.at(key, 0) is not None
+        if settings.runs_ahead and end - at > settings.block_bytes and not is_known:
+            self._runs.send(key, 0)  # history: what is there may be large
         found = await self.fetch(key)
         if found is not None and found.chunk.next > at:
             return found
@@ -112,7 +113,7 @@ class Bodies:
         if is_json:
             if not await self._begins_a_message(prefix, key, found, at):
                 raise NotABoundary(f"{at} is inside a message")
-            told = self._told(found.chunk, at, high, room)
+            told = self._told(chunk, at, high, room)
             if told is None and not is_first:
                 return Piece((), at, at, True)
             parts, end = await self._messages(key, found, at, high, room, told)
@@ -210,7 +211,7 @@ class Bodies:
     @staticmethod
     def _cached(key: str, head: Head, body: bytes) -> Cached:
         try:
-            chunk: Chunk = decode_chunk(keys.parse_chunk_key(key)[1], head.metadata)
+            chunk = decode_chunk(keys.parse_chunk_key(key)[1], head.metadata)
         except DamagedChunk as error:
             raise DamageError(f"{key} is not a chunk: {error}") from error
         return Cached(chunk, body, head.etag, head.content_type, head.size)
@@ -258,17 +259,18 @@ class Bodies:
             if run is not None:
                 run.opened.add_done_callback(partial(self._opened, prefix, position, runs, end))
             return None
-        head = run.opened.result() if run.opened.done() else None
-        with suppress(DamageError):  # whoever reads it is told
-            return None if head is None else self._cached(key, head, b"")
-        return None
+        return self._sound(key, run.opened.result()) if run.opened.done() else None
 
     def _opened(self, prefix: str, position: int, runs: int, end: int, opened: "asyncio.Future[Head | None]") -> None:
-        head = opened.result()
-        if head is not None:
-            with suppress(DamageError):  # whoever reads it is told
-                found = self._cached(prefix + keys.complement(position), head, b"")
-                self._go_ahead(prefix, found, position, runs, end)
+        found = self._sound(prefix + keys.complement(position), opened.result())
+        if found is not None:
+            self._go_ahead(prefix, found, position, runs, end)
+
+    def _sound(self, key: str, head: Head | None) -> Cached | None:
+        """Return the chunk of which this was said; None if it is damaged: whoever reads it is told, nobody before."""
+        with suppress(DamageError):
+            return None if head is None else self._cached(key, head, b"")
+        return None
 
     async def aclose(self) -> None:
         """Let go of what was fetched for nobody yet."""

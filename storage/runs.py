@@ -38,7 +38,6 @@ class Run:
         self.end = end
         self.is_missing = False  # there is no such object
         self.opened: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
-        self.touched_at = 0.0
         self.task = asyncio.create_task(self._live())
         self.task.add_done_callback(self._ended)
         self._objects = objects
@@ -50,7 +49,6 @@ class Run:
         self._asked_to = start
         self._asked = asyncio.Event()
         self._takers: list[tuple[int, int, asyncio.Future[list[bytes] | None]]] = []
-        self._touch()
 
     def has(self, offset: int) -> bool:
         """Return whether a byte is here, or is to come soon."""
@@ -69,7 +67,6 @@ class Run:
         """
         if not self.has(low):
             return None
-        self._touch()
         self._asked_to = max(self._asked_to, high)
         self._asked.set()
         self._drop(low - self._settings.behind_bytes)
@@ -78,9 +75,6 @@ class Run:
         taken: asyncio.Future[list[bytes] | None] = asyncio.get_running_loop().create_future()
         self._takers.append((low, high, taken))
         return await taken
-
-    def _touch(self) -> None:
-        self.touched_at = asyncio.get_running_loop().time()
 
     def _between(self, low: int, high: int) -> list[bytes]:
         between: list[bytes] = []
@@ -161,7 +155,7 @@ class Runs:
     def __init__(self, objects: Objects, settings: RunSettings) -> None:
         self._objects = objects
         self._settings = settings
-        self._runs: list[Run] = []
+        self._runs: list[Run] = []  # the oldest first
         self._is_closed = False
 
     def at(self, key: str, offset: int) -> Run | None:
@@ -176,10 +170,10 @@ class Runs:
         if self._is_closed:
             return None
         if len(self._runs) >= MOST:
-            spent = [run for run in self._runs if run.is_spent]
-            if not spent:
+            spent = next((run for run in self._runs if run.is_spent), None)
+            if spent is None:
                 return None
-            self._end(min(spent, key=lambda run: run.touched_at))
+            self._end(spent)
         end = start + self._settings.run_bytes
         run = Run(self._objects, key, start, end if size is None else min(end, size), self._settings)
         self._runs.append(run)
